@@ -1,0 +1,69 @@
+"""The retrieval attack: someone holds the originals and searches them with a protected image.
+
+Two questions, kept apart because they differ by much: is the *same image* found (the gallery holds the very source),
+and is another image of the *same identity* found when the own source is taken away? Beside each figure stands what a blind
+guess reaches in that gallery; the ceiling is this same attack with the originals themselves as queries. One direction of the
+threat is measured, with one recognizer at a time: a stronger attacker may find more.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from facemae_jax.metrics.retrieval import retrieval
+from facemae_jax.search import rank_of
+
+
+def same_identity_targets(sources_Q: np.ndarray, labels_G: np.ndarray) -> np.ndarray:
+    """``targets_QR``: gallery positions of all other images of each query's identity; −1 is padding, R at least 1."""
+    order = np.argsort(labels_G, kind="stable")
+    starts = np.searchsorted(labels_G[order], labels_G[sources_Q], side="left")
+    stops = np.searchsorted(labels_G[order], labels_G[sources_Q], side="right")
+    most = max(1, int((stops - starts).max()) - 1)
+    targets_QR = np.full((len(sources_Q), most), -1, np.int32)
+    for query, (source, start, stop) in enumerate(zip(sources_Q, starts, stops, strict=True)):
+        own = order[start:stop]
+        others = own[own != source]
+        targets_QR[query, : len(others)] = others
+    return targets_QR
+
+
+def retrieval_attack(
+    queries_QE: np.ndarray,
+    gallery_GE: np.ndarray,
+    *,
+    sources_Q: np.ndarray,
+    labels_G: np.ndarray,
+    block: int = 4096,
+) -> dict[str, Any]:
+    """Search the originals with protected images.
+
+    Args:
+        queries_QE: embeddings of the protected images, unit norm.
+        gallery_GE: embeddings of the originals by the same recognizer.
+        sources_Q: gallery position of the original that each query was made from.
+        labels_G: identity of each original.
+        block: of the search.
+
+    Returns:
+        ``same_image``: the figures of ``metrics.retrieval`` over all queries.
+        ``same_identity``: the same with each query's own source left out, over the queries whose identity has another image;
+        None when no query has one. ``without_another_image``: how many queries that leaves out.
+    """
+    sources_Q = np.asarray(sources_Q, np.int64)
+    own_Q1 = rank_of(queries_QE, gallery_GE, sources_Q[:, None], block=block)
+    targets_QR = same_identity_targets(sources_Q, np.asarray(labels_G))
+    asked_Q = (targets_QR >= 0).any(axis=1)
+    identity = None
+    if asked_Q.any():
+        ranks_QR = rank_of(
+            queries_QE[asked_Q], gallery_GE, targets_QR[asked_Q], block=block, exclude_Q=sources_Q[asked_Q]
+        )
+        identity = retrieval(ranks_QR, np.full(len(ranks_QR), len(gallery_GE) - 1))
+    return {
+        "same_image": retrieval(own_Q1, np.full(len(own_Q1), len(gallery_GE))),
+        "same_identity": identity,
+        "without_another_image": int(np.count_nonzero(~asked_Q)),
+    }

@@ -1,0 +1,206 @@
+"""Runs stages into their directories, reuses the whole ones, and writes ``done.json`` last.
+
+A directory without ``done.json`` is an interrupted attempt: the stage gets it back and continues. Nothing that was
+finished is computed twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from facemae_jax import logs
+from facemae_jax.chain import graph
+from facemae_jax.chain.fingerprint import fingerprint, hashed_fields, outside_digest, outside_path, view
+from facemae_jax.chain.settings import REPOSITORY
+from facemae_jax.export.release import read_or_make_secret
+from facemae_jax.stages.inputs import Input, Inputs, Ref
+from facemae_jax.types import FacemaeError
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "simplejpeg")
+
+
+class Result(NamedTuple):
+    """Where a result lives, whole or not."""
+
+    ref: Ref
+    fingerprint: str
+    path: Path
+
+    @property
+    def done(self) -> dict[str, Any] | None:
+        """What ``done.json`` says, or None while the stage is not finished."""
+        file = self.path / "done.json"
+        return json.loads(file.read_text()) if file.is_file() else None
+
+
+class Chain:
+    """All results of one config in one workdir."""
+
+    def __init__(self, config: ConfigDict, workdir: Path, *, spec: str = "CONFIG", secret_file: Path | None = None):
+        self.config, self.workdir, self.spec = config, workdir.absolute(), spec
+        self.secret = secret_file or self.workdir / "private" / "secret"
+        self._known: dict[Ref, Result] = {}
+        self._commit = code_commit()
+        self._warned = False
+
+    def outside(self, ref: Ref) -> dict[str, str]:
+        """name → outside value; the secret is made here, once."""
+        values = graph.STAGES[ref.stage].outside(self.config, ref.variant)
+        if "secret" in values:
+            read_or_make_secret(self.secret)
+            values = values | {"secret": str(self.secret)}
+        return values
+
+    def result(self, ref: Ref) -> Result:
+        """Fingerprint and directory of a result, computed from the config and outside content alone."""
+        if ref not in self._known:
+            module = graph.STAGES[ref.stage]
+            upstream = {name: self.result(up).fingerprint for name, up in graph.reads(self.config, ref).items()}
+            cache = self.workdir / "private" / "digests"
+            outside = {name: outside_digest(name, value, cache) for name, value in self.outside(ref).items()}
+            mark = fingerprint(self.config, module, ref.variant, upstream, outside)
+            stage = self.workdir / ref.stage
+            path = stage / f"{ref.variant}-{mark[:8]}" if ref.variant else stage.with_name(f"{ref.stage}-{mark[:8]}")
+            self._known[ref] = Result(ref, mark, path)
+        return self._known[ref]
+
+    def run(self, wanted: Sequence[Ref], *, with_upstream: bool) -> None:
+        """Make ``wanted``; with ``with_upstream`` also everything they need, else what they need must be there."""
+        refs = graph.in_order(self.config, list(wanted)) if with_upstream else list(wanted)
+        for number, ref in enumerate(refs, 1):
+            result = self.result(ref)
+            title = f"[{number}/{len(refs)}] {ref}"
+            if done := result.done:
+                logs.say(f"{title}: reused {self._short(result.path)}")
+                self._compare_commit(done)
+                continue
+            self._make(result, title)
+
+    def _make(self, result: Result, title: str) -> None:
+        ref, module = result.ref, graph.STAGES[result.ref.stage]
+        inputs = self._inputs(ref)
+        state = "continued" if result.path.is_dir() and any(result.path.iterdir()) else "started"
+        logs.say(f"{title}: {state} in {self._short(result.path)}")
+        result.path.mkdir(parents=True, exist_ok=True)
+        if not (result.path / "fingerprint").is_file():
+            (result.path / "fingerprint").write_text(result.fingerprint)
+        began = time.time()
+        summary = module.run(view(self.config, module, ref.variant), inputs, result.path, ref.variant)
+        seconds = time.time() - began
+        if jax.process_index() == 0:
+            self._finish(result, summary, began, seconds)
+        logs.say(f"{title}: done in {seconds:.0f} s")
+
+    def _finish(self, result: Result, summary: dict[str, Any], began: float, seconds: float) -> None:
+        ref, module = result.ref, graph.STAGES[result.ref.stage]
+        upstream = {name: self.result(up) for name, up in graph.reads(self.config, ref).items()}
+        done = dict(
+            stage=ref.stage,
+            variant=ref.variant,
+            fingerprint=result.fingerprint,
+            version=module.VERSION,
+            fields=hashed_fields(self.config, module, ref.variant),
+            config_name=self.config.name,
+            upstream={name: dict(ref=str(up.ref), directory=self._short(up.path)) for name, up in upstream.items()},
+            commit=self._commit,
+            versions=versions(),
+            hardware=hardware(),
+            began=began,
+            seconds=seconds,
+            summary=summary,
+        )
+        partial = result.path / "done.json.partial"
+        partial.write_text(json.dumps(done, indent=1))
+        os.replace(partial, result.path / "done.json")
+
+    def _inputs(self, ref: Ref) -> Inputs:
+        found: dict[str, Input] = {}
+        for name, up in graph.reads(self.config, ref).items():
+            result = self.result(up)
+            if result.done is None:
+                raise FacemaeError(
+                    f"{ref} needs {up}, which is not there yet ({self._short(result.path)}): make it with "
+                    f"`python -m facemae_jax {up.stage} --config={self.spec} --workdir={self.workdir}`, or the whole chain with `run`."
+                )
+            found[name] = Input(result.path, up.variant)
+        for name, value in self.outside(ref).items():
+            path = outside_path(value)
+            found[name] = Input(path if path is not None else Path(value), value)
+        return Inputs(found, self.workdir)
+
+    def _compare_commit(self, done: dict[str, Any]) -> None:
+        if done["commit"] != self._commit and not self._warned:
+            self._warned = True
+            logs.warn(
+                f"{done['stage']} was made by code {done['commit']}, this is {self._commit}: "
+                "stages are reused by their VERSION; use a new --workdir to make all anew."
+            )
+
+    def _short(self, path: Path) -> str:
+        return path.relative_to(self.workdir).as_posix() if path.is_relative_to(self.workdir) else path.name
+
+
+@contextlib.contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """One process at a time per workdir; a second one is told who holds it. Released by the system when a process dies."""
+    private = workdir / "private"
+    private.mkdir(parents=True, exist_ok=True)
+    private.chmod(0o700)
+    with open(private / "lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise FacemaeError(
+                f"--workdir={workdir} is in use by process {file.read().strip() or 'unknown'}: wait for it, or choose another workdir."
+            ) from None
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def code_commit() -> str:
+    """The commit of this checkout, with ``+changes`` when files differ from it; ``unknown`` outside git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(REPOSITORY), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"  # an installation without git is a plain fact, not a fault
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that results depend on."""
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
+
+
+def hardware() -> dict[str, Any]:
+    """What the arrays ran on; no host name."""
+    devices = jax.devices()
+    return dict(
+        device=devices[0].device_kind,
+        platform=devices[0].platform,
+        devices=len(devices),
+        cpus=os.cpu_count(),
+        system=f"{platform.system()} {platform.machine()}",
+        python=sys.implementation.name,
+    )

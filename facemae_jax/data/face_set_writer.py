@@ -1,0 +1,253 @@
+"""Writing a face set: a TFDS version directory that is there whole or not at all, made shard by shard, without TensorFlow.
+
+Every byte follows from the arguments and the records: no time, no random name, no number of hosts. What the images are
+is the caller's business.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facemae_jax.data.face_record import INDEX, NAMES, Index, index_records, join, load_index, save_index, to_example
+from facemae_jax.data.record_files import ArrayRecordFile, TFRecordFile
+from facemae_jax.types import FacemaeError, Record
+
+PARTIAL = ".partial"
+
+
+class FaceSetWriter:
+    """Collects shards in ``<version_dir>.partial`` and renames them to a TFDS directory at :meth:`finish`.
+
+    Shards are counted from 0 and written in any order, by one process or several; each appears whole or not at all, and a
+    killed writer goes on with those that are missing (:meth:`shard_done`). What an attempt with other arguments left behind
+    is thrown away.
+
+    Args:
+        version_dir: ``…/NAME/VERSION``, with a version such as 1.0.0.
+        name: of the data set, in its file names.
+        image_size: pixels per side of every image.
+        encoding: ``jpeg`` or ``png``, of the image bytes that will be given.
+        shard_records: largest number of records in a shard.
+        formats: ``array_record``, ``tfrecord`` (which serves ``tfds.load``) or both, at twice the disk.
+        description: of the data set, for its readers.
+        metadata: JSON values for ``builder.info.metadata``.
+        num_labels: number of identities, told to readers; None: not told.
+        identity_names: kept in a private file beside the shards; never give them for what leaves the workdir.
+        split: TFDS split.
+        index: whether to write the private index of labels and keys, which spares readers a pass over all records.
+    """
+
+    def __init__(
+        self,
+        version_dir: Path,
+        *,
+        name: str,
+        image_size: int,
+        encoding: str = "jpeg",
+        shard_records: int = 10_000,
+        formats: Sequence[str] = ("array_record",),
+        description: str = "",
+        metadata: Mapping[str, Any] | None = None,
+        num_labels: int | None = None,
+        identity_names: Sequence[str] | None = None,
+        split: str = "train",
+        index: bool = True,
+    ):
+        self.version_dir = Path(version_dir)
+        self.name, self.image_size, self.encoding, self.split = name, image_size, encoding, split
+        self.shard_records, self.formats = shard_records, tuple(formats)
+        self.description, self.metadata = description, dict(metadata or {})
+        self.num_labels, self.identity_names, self.index = num_labels, identity_names, index
+        self._partial = self.version_dir.with_name(self.version_dir.name + PARTIAL)
+        self._shards, self._whole = self._partial / "shards", self._partial / "whole"
+        if not self.is_whole():
+            self._prepare()
+
+    def is_whole(self) -> bool:
+        """Whether the face set is finished."""
+        return (self.version_dir / "dataset_info.json").is_file()
+
+    def shard_done(self, shard: int) -> bool:
+        """Whether a shard is written, by this writer or an earlier one."""
+        return self.is_whole() or self._index_file(shard).is_file()
+
+    def write_shard(self, shard: int, records: Iterable[Record]) -> None:
+        """Write one shard, in the order given; an interrupted call leaves no trace that counts.
+
+        Raises:
+            FacemaeError: more records than ``shard_records``, or a label outside ``num_labels``.
+            OSError: a full disk.
+        """
+        files = {kind: self._data_file(shard, kind) for kind in self.formats}
+        staged = {kind: file.with_name(f".{file.name}-{os.getpid()}") for kind, file in files.items()}
+        sizes: list[int] = []
+        try:
+            index = index_records(self._written(records, staged, sizes))
+            for kind, file in files.items():
+                os.replace(staged[kind], file)
+            self._save(self._index_file(shard), index, num_bytes=np.array(sum(sizes)))
+        finally:
+            for file in staged.values():
+                file.unlink(missing_ok=True)
+
+    def finish(self, total: int) -> Path:
+        """Name the shards for good, describe them, and let the directory appear.
+
+        Args:
+            total: records that must be there.
+
+        Returns:
+            The version directory.
+
+        Raises:
+            FacemaeError: shards or records are missing, or a key stands twice.
+        """
+        if not self.is_whole():
+            parts, sizes = self._collect(total)
+            kept = [shard for shard, part in enumerate(parts) if len(part.keys)]
+            self._whole.mkdir(exist_ok=True)
+            lengths = [len(parts[shard].keys) for shard in kept]
+            self._describe(lengths, sum(sizes))
+            if self.index:
+                self._save(self._whole / INDEX, join(parts))
+            if self.identity_names is not None:
+                names = json.dumps(list(self.identity_names), ensure_ascii=False)
+                (self._whole / NAMES).write_text(names, encoding="utf-8")
+            for kind in self.formats:
+                for number, shard in enumerate(kept):
+                    source = self._data_file(shard, kind)
+                    if source.is_file():  # else an earlier finish moved it and was killed
+                        os.replace(
+                            source,
+                            _template(self, self._whole, kind).sharded_filepath(
+                                shard_index=number, num_shards=len(kept)
+                            ),
+                        )
+            os.rename(self._whole, self.version_dir)
+        shutil.rmtree(self._partial, ignore_errors=True)
+        return self.version_dir
+
+    def _prepare(self) -> None:
+        if self.version_dir.is_dir() and any(self.version_dir.iterdir()):
+            raise FacemaeError(
+                f"{self.version_dir}: the folder holds something that is no face set; empty it or choose another."
+            )
+        arguments = {
+            "name": self.name,
+            "image_size": self.image_size,
+            "encoding": self.encoding,
+            "shard_records": self.shard_records,
+            "formats": list(self.formats),
+            "split": self.split,
+            "num_labels": self.num_labels,
+        }
+        note, text = self._partial / "arguments.json", json.dumps(arguments, indent=1)
+        if self._partial.is_dir() and not (note.is_file() and note.read_text() == text):
+            shutil.rmtree(self._partial)
+        self._shards.mkdir(parents=True, exist_ok=True)
+        staged = note.with_name(f".{note.name}-{os.getpid()}")
+        staged.write_text(text)
+        os.replace(staged, note)
+
+    def _data_file(self, shard: int, kind: str) -> Path:
+        return self._shards / f"{shard:05d}.{kind}"
+
+    def _index_file(self, shard: int) -> Path:
+        return self._shards / f"{shard:05d}.npz"
+
+    def _save(self, file: Path, index: Index, **more: np.ndarray) -> None:
+        staged = file.with_name(f".{file.name}-{os.getpid()}")
+        save_index(staged, index, **more)
+        os.replace(staged, file)
+
+    def _written(self, records: Iterable[Record], staged: Mapping[str, Path], sizes: list[int]) -> Iterable[Record]:
+        """Pass records on, writing each into every format; ``sizes`` gets their serialized bytes."""
+        outputs = [
+            ArrayRecordFile(file) if kind == "array_record" else TFRecordFile(file) for kind, file in staged.items()
+        ]
+        try:
+            for record in records:
+                if len(sizes) == self.shard_records:
+                    raise FacemaeError(f"{self.version_dir}: a shard got more than {self.shard_records} records.")
+                if self.num_labels is not None and not 0 <= record.label < self.num_labels:
+                    raise FacemaeError(
+                        f"{self.version_dir}: record {record.key} has the label {record.label}; "
+                        f"labels go from 0 to {self.num_labels - 1}."
+                    )
+                example = to_example(record)
+                for output in outputs:
+                    output.write(example)
+                sizes.append(len(example))
+                yield record
+        finally:
+            for output in outputs:
+                output.close()
+
+    def _collect(self, total: int) -> tuple[list[Index], list[int]]:
+        loaded: list[tuple[Index, dict[str, np.ndarray]]] = []
+        while self._index_file(len(loaded)).is_file():
+            loaded.append(load_index(self._index_file(len(loaded))))
+        parts = [index for index, _ in loaded]
+        found = sum(len(index.keys) for index in parts)
+        stray = len(list(self._shards.glob("[0-9]*.npz"))) - len(parts)
+        if found != total or stray or not total:
+            raise FacemaeError(
+                f"{self.version_dir}: {found} of {total} records are written in {len(parts)} shards"
+                f"{f', and shard {len(parts)} is missing' if stray else ''}; write the others before finishing."
+            )
+        whole = join(parts)
+        if len(set(whole.keys)) < total:
+            twice, _ = Counter(whole.keys).most_common(1)[0]
+            raise FacemaeError(f"{self.version_dir}: the key {twice!r} stands twice; keys must differ.")
+        return parts, [int(more["num_bytes"]) for _, more in loaded]
+
+    def _describe(self, lengths: Sequence[int], num_bytes: int) -> None:
+        import tensorflow_datasets as tfds  # takes over a second, which --help need not wait for
+        from tensorflow_datasets.core.dataset_info import DatasetIdentity
+
+        side = self.image_size
+        label = (
+            tfds.features.Scalar(np.int64)
+            if self.num_labels is None
+            else tfds.features.ClassLabel(num_classes=self.num_labels)
+        )
+        # tfds.load reads the format named first; as_data_source finds the other by itself.
+        first, *others = sorted(self.formats, reverse=True)
+        info = tfds.core.DatasetInfo(
+            builder=DatasetIdentity(
+                self.name, tfds.core.Version(self.version_dir.name), str(self._whole), module_name=""
+            ),
+            description=self.description,
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(side, side, 3), encoding_format=self.encoding),
+                    "label": label,
+                    "key": tfds.features.Text(),
+                }
+            ),
+            metadata=tfds.core.MetadataDict(self.metadata),
+            alternative_file_formats=others,
+        )
+        info.set_file_format(first)
+        template = _template(self, self._whole, first)
+        split = tfds.core.SplitInfo(
+            name=self.split, shard_lengths=list(lengths), num_bytes=num_bytes, filename_template=template
+        )
+        info.set_splits(tfds.core.splits.SplitDict([split]))
+        info.write_to_directory(str(self._whole))
+
+
+def _template(writer: FaceSetWriter, folder: Path, kind: str) -> Any:
+    import tensorflow_datasets as tfds
+
+    return tfds.core.ShardedFileTemplate(
+        data_dir=folder, dataset_name=writer.name, split=writer.split, filetype_suffix=kind
+    )

@@ -1,0 +1,79 @@
+"""Faces in a folder: ``identity/image.jpg``, of any nesting. The identity is the path of the folder that holds the image."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from facemae_jax.data.formats.names import MAX_FILE, identity_of, why_ignored
+from facemae_jax.data.images import BadImage
+from facemae_jax.types import FacemaeError
+
+
+class FolderSource:
+    """The images below a folder, in the order of their keys. Links to files are followed, links to folders are not.
+
+    Attributes:
+        keys: path of every image inside the folder, sorted.
+        ignored: what was left aside → how often.
+
+    Raises:
+        FacemaeError: a folder that may not be read.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.ignored: Counter[str] = Counter()
+        self.keys = sorted(self._walk())
+
+    def identity(self, position: int) -> str:
+        """Whom an image shows."""
+        return identity_of(self.keys[position])
+
+    def where(self, position: int) -> str:
+        """The file, for errors."""
+        return str(self.path / self.keys[position])
+
+    def read(self, position: int) -> bytes:
+        """The bytes of an image file.
+
+        Raises:
+            BadImage: a file that may not be read, is gone, or is far too large for an image.
+        """
+        try:
+            with open(self.path / self.keys[position], "rb") as file:
+                data = file.read(MAX_FILE + 1)
+        except (PermissionError, FileNotFoundError) as error:
+            raise BadImage(self.where(position), f"the file cannot be read ({error.strerror})") from error
+        if len(data) > MAX_FILE:
+            raise BadImage(self.where(position), f"the file has more than {MAX_FILE:,} bytes")
+        return data
+
+    def _walk(self) -> list[str]:
+        found, folders = [], [""]
+        while folders:
+            folder = folders.pop()
+            try:
+                with os.scandir(self.path / folder) as entries:
+                    inside = list(entries)
+            except PermissionError as error:
+                raise FacemaeError(
+                    f"{self.path / folder}: the folder may not be read; give yourself permission, or move it elsewhere."
+                ) from error
+            for entry in inside:
+                key = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    if entry.name.startswith("."):
+                        self.ignored["hidden folders"] += 1
+                    else:
+                        folders.append(key)
+                elif entry.is_dir():
+                    self.ignored["links to folders"] += 1  # they may lead round in a circle
+                elif reason := why_ignored(key):
+                    self.ignored[reason] += 1
+                elif not entry.is_file() and not entry.is_symlink():
+                    self.ignored["pipes and devices"] += 1
+                else:
+                    found.append(key)
+        return found

@@ -1,0 +1,72 @@
+"""Patches and masks as pure functions: cut, join, choose, compose. Which key chooses is the caller's business.
+
+Convention: a mask lists the visible patches in ascending order and marks the hidden ones (``types.Mask``).
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from facemae_jax.types import Mask
+
+GREY = 0.0  # the middle of −1…1
+
+
+def patchify(images_BHWC: jax.Array, patch: int) -> jax.Array:
+    """Images → ``patches_BNP``; patches row by row, inside a patch rows, columns, colours.
+
+    ``patch`` must divide height and width.
+    """
+    b, h, w, c = images_BHWC.shape
+    grid = images_BHWC.reshape(b, h // patch, patch, w // patch, patch, c)
+    return grid.transpose(0, 1, 3, 2, 4, 5).reshape(b, (h // patch) * (w // patch), patch * patch * c)
+
+
+def unpatchify(patches_BNP: jax.Array, patch: int) -> jax.Array:
+    """Inverse of :func:`patchify` for square images."""
+    b, n, p = patches_BNP.shape
+    side, colours = round(n**0.5), p // patch**2
+    grid = patches_BNP.reshape(b, side, side, patch, patch, colours)
+    return grid.transpose(0, 1, 3, 2, 4, 5).reshape(b, side * patch, side * patch, colours)
+
+
+def visible_count(patches: int, mask_ratio: float) -> int:
+    """round(N · (1 − ratio)): computed once, then carried as an integer (``int`` would lose a patch for some ratios)."""
+    return round(patches * (1.0 - mask_ratio))
+
+
+def random_mask(keys_B: jax.Array, *, patches: int, visible: int) -> Mask:
+    """A uniformly random choice of ``visible`` of ``patches`` for each key; depends on that key alone.
+
+    Args:
+        keys_B: typed keys, one per image.
+        patches: N.
+        visible: V, from 1 to N.
+    """
+    order_BN = jax.vmap(lambda key: jax.random.permutation(key, patches))(keys_B)
+    visible_BV = jnp.sort(order_BN[:, :visible], axis=1).astype(jnp.int32)
+    return Mask(visible_BV, hidden_patches(visible_BV, patches))
+
+
+def hidden_patches(visible_BV: jax.Array, patches: int) -> jax.Array:
+    """``hidden_BN``: true for every patch that ``visible_BV`` does not list."""
+    return ~(visible_BV[:, :, None] == jnp.arange(patches)[None, None, :]).any(axis=1)
+
+
+def hidden_pixels(hidden_BN: jax.Array, patch: int) -> jax.Array:
+    """``hidden_BHW1``: the mask on the pixel grid of square images."""
+    b, n = hidden_BN.shape
+    side = round(n**0.5)
+    rows = jnp.repeat(jnp.repeat(hidden_BN.reshape(b, side, side), patch, axis=1), patch, axis=2)
+    return rows[..., None]
+
+
+def paste(painted_BHWC: jax.Array, images_BHWC: jax.Array, hidden_BN: jax.Array, patch: int) -> jax.Array:
+    """Hidden patches from the painting, visible ones from the image: real pixels, and so not the default anywhere."""
+    return jnp.where(hidden_pixels(hidden_BN, patch), painted_BHWC, images_BHWC)
+
+
+def grey(images_BHWC: jax.Array, hidden_BN: jax.Array, patch: int) -> jax.Array:
+    """Hidden patches in middle grey: what the encoder saw, for people to look at."""
+    return jnp.where(hidden_pixels(hidden_BN, patch), jnp.full_like(images_BHWC, GREY), images_BHWC)

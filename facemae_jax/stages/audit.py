@@ -1,0 +1,262 @@
+"""Leakage: how well the people behind the images are found again, by every judge, for every variant.
+
+Queries are a seeded choice of the reconstructed people's images, the same for every variant; the gallery holds their
+originals and others. Each judge attacks by retrieval and by matching (``facemae_jax.audit``); beside its figures stand a
+blind guess (``chance``) and the originals themselves as queries (``ceiling``). These are measurements of the attacks that were
+run, not a guarantee against others. Utility is measured by ``verify``.
+
+``audit.json``::
+
+    {"subset", "queries", "gallery", "identities", "seed",
+     "judges": [{"name", "kind", "independent": bool, "reason",
+                 "ceiling": RETRIEVAL,
+                 "variants": {VARIANT: {"retrieval": RETRIEVAL, "matching": MATCHING}}}]}
+
+    RETRIEVAL = {"same_image": FIGURES, "same_identity": FIGURES | null, "without_another_image": queries}
+    FIGURES   = {"queries", "rank": {"1", "5", "10"}, "map", "standard_error": {"rank_1", "map"},
+                 "chance": {"rank": {"1", "5", "10"}, "map"}, "median_rank", "cmc": {"rank", "rate"}}
+    MATCHING  = {"tar_at_far": {"0.1": …}, "eer", "auc", "roc": {"far", "tar"}, "mated", "non_mated": {"count", "mean", "std"},
+                 "histogram": {"edges", "mated", "non_mated"}}
+
+All rates are shares of 1.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from facemae_jax import logs
+from facemae_jax.audit.matching import matching
+from facemae_jax.audit.retrieval_attack import retrieval_attack
+from facemae_jax.data.distort import Distortion
+from facemae_jax.data.face_set import FaceSet, open_face_set
+from facemae_jax.embed import embed
+from facemae_jax.mesh import make_mesh
+from facemae_jax.models.frozen import Frozen
+from facemae_jax.stages import judges
+from facemae_jax.stages.inputs import Inputs, Ref, faces_ref, pick_faces
+
+VERB = "audit"
+VERSION = 1
+SUMMARY = "attack reconstructions and distortions: who is found again, by which judge"
+FIELDS = {
+    "": (
+        "audit.variants",
+        "audit.max_queries",
+        "audit.max_gallery",
+        "audit.seed",
+        "audit.batch",
+        "data.seen_share",
+        "data.split_seed",
+        "reconstruct.subset",
+        "distort",
+        "mae.patch",
+        "mae.irm_weight",
+        "mae.feature_weight",
+        "mae.unlink_weight",
+        *judges.FIELDS,
+    )
+}
+UNHASHED = ("mesh", "data.threads", "mae.source", *judges.UNHASHED)
+RECONSTRUCTION = "reconstruction"
+
+
+class Choice(NamedTuple):
+    """Which originals are attacked and searched; positions in the source faces, ascending."""
+
+    queries_Q: np.ndarray
+    gallery_G: np.ndarray
+
+    @property
+    def sources_Q(self) -> np.ndarray:
+        """Gallery position of each query's own source."""
+        return np.searchsorted(self.gallery_G, self.queries_Q)
+
+
+def variants(config: Any) -> tuple[str, ...]:
+    """One result."""
+    return ("",)
+
+
+def reads(config: Any, variant: str) -> dict[str, Ref]:
+    """Originals, reconstruction, and the judges that this chain trains."""
+    found = {"faces": faces_ref(config, config.reconstruct.subset)}
+    if RECONSTRUCTION in config.audit.variants:
+        found["reconstruct"] = Ref("reconstruct")
+    strangers = any(judge.kind in ("onnx", "checkpoint") for judge in judges.judges(config))
+    return found | judges.reads(config, teacher=strangers and _shaped(config))
+
+
+def outside(config: Any, variant: str) -> dict[str, str]:
+    """Weights from outside."""
+    return judges.outside(config)
+
+
+def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
+    """Embed originals and protected images with every judge, and attack."""
+    originals = pick_faces(config, inputs["faces"], config.reconstruct.subset)
+    painted, sources_n = None, np.arange(len(originals))
+    if "reconstruct" in inputs:
+        painted = open_face_set(inputs["reconstruct"].path / "faces")
+        sources_n = np.load(inputs["reconstruct"].path / "private.npz")["source_positions_n"]
+    choice = choose(
+        sources_n,
+        len(originals),
+        queries=config.audit.max_queries,
+        gallery=config.audit.max_gallery,
+        seed=config.audit.seed,
+    )
+    protected = {
+        name: _protected(config, name, originals, painted, sources_n, choice)
+        for name in config.audit.variants
+        if name != "original"
+    }
+    gallery = originals.subset(choice.gallery_G)
+    asked = judges.judges(config)
+    loaded = [(judge, judges.load_judge(config, judge, inputs)) for judge in asked]
+    teacher = judges.load_teacher(config, inputs) if _shaped(config) and judges.TEACHER in inputs else None
+    result: dict[str, Any] = {
+        "subset": config.reconstruct.subset,
+        "queries": len(choice.queries_Q),
+        "gallery": len(choice.gallery_G),
+        "identities": len(np.unique(gallery.labels_n)),
+        "seed": config.audit.seed,
+        "judges": [],
+    }
+    for (judge, frozen), name in zip(loaded, judges.names(loaded), strict=True):
+        stranger = judges.independence(judge, frozen, teacher, mae_trained_here=config.mae.source == "train")
+        figures = attack(config, inputs, frozen, name, gallery, protected, choice)
+        result["judges"].append({"name": name, "kind": judge.kind, **stranger._asdict(), **figures})
+    if jax.process_index() == 0:
+        partial = out / "audit.json.partial"
+        partial.write_text(json.dumps(result, indent=1))
+        os.replace(partial, out / "audit.json")
+        logs.say(table(result))
+    return {
+        judge["name"]: {name: _brief(found) for name, found in judge["variants"].items()} for judge in result["judges"]
+    }
+
+
+def choose(sources_n: np.ndarray, originals: int, *, queries: int, gallery: int, seed: int) -> Choice:
+    """A seeded choice: ``queries`` of the protected originals, and a gallery of those and others.
+
+    The same seed with larger numbers chooses the same images and more.
+    """
+    order = np.random.default_rng(seed).permutation(originals)
+    chosen = order[np.isin(order, sources_n)][:queries]
+    others = order[~np.isin(order, chosen)][: max(0, gallery - len(chosen))]
+    return Choice(np.sort(chosen), np.sort(np.concatenate([chosen, others])))
+
+
+def distortion(config: Any, name: str, image_size: int) -> Distortion:
+    """The distortion of a variant, as the recognizer of that variant was trained on it."""
+    return Distortion(name=name, image_size=image_size, patch=config.mae.patch, **config.distort.to_dict())
+
+
+def _shaped(config: Any) -> bool:
+    """Whether a teacher of this chain had a say in what the MAE paints."""
+    mae = config.mae
+    return mae.source == "train" and any((mae.irm_weight, mae.feature_weight, mae.unlink_weight))
+
+
+def _protected(
+    config: Any, name: str, originals: FaceSet, painted: FaceSet | None, sources_n: np.ndarray, choice: Choice
+) -> tuple[FaceSet, Distortion | None]:
+    """The protected images of the queries, in their order, and what to do to them before they are embedded."""
+    if name == RECONSTRUCTION:
+        assert painted is not None
+        record_n = np.argsort(sources_n)  # the release has an order of its own
+        return painted.subset(record_n[np.searchsorted(sources_n[record_n], choice.queries_Q)]), None
+    return originals.subset(choice.queries_Q), distortion(config, name, originals.image_size)
+
+
+def attack(
+    config: Any,
+    inputs: Inputs,
+    frozen: Frozen,
+    name: str,
+    gallery: FaceSet,
+    protected: dict[str, tuple[FaceSet, Distortion | None]],
+    choice: Choice,
+) -> dict[str, Any]:
+    """All attacks of one judge: ``ceiling`` and ``variants`` of ``audit.json``."""
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
+    where: dict[str, Any] = dict(
+        batch=config.audit.batch, mesh=mesh, threads=config.data.threads, cache_dir=inputs.embeddings
+    )
+    gallery_GE = embed(frozen, gallery, label=f"{name}: originals", **where)
+    truth: dict[str, Any] = dict(sources_Q=choice.sources_Q, labels_G=gallery.labels_n)
+    originals_QE = gallery_GE[choice.sources_Q]
+    ceiling = retrieval_attack(originals_QE, gallery_GE, **truth)
+    found = {}
+    for variant in config.audit.variants:
+        if variant == "original":
+            queries_QE, searched = originals_QE, ceiling
+        else:
+            images, transform = protected[variant]
+            queries_QE = embed(frozen, images, transform=transform, label=f"{name}: {variant}", **where)
+            searched = retrieval_attack(queries_QE, gallery_GE, **truth)
+        matched = matching(queries_QE, gallery_GE, seed=config.audit.seed, **truth)
+        found[variant] = {"retrieval": searched, "matching": matched}
+    return {"ceiling": ceiling, "variants": found}
+
+
+def table(result: dict[str, Any]) -> str:
+    """The figures of ``audit.json`` that matter first, as text, in percent."""
+    lines = [
+        f"audit of {result['queries']} protected images against {result['gallery']} originals of {result['identities']} "
+        "people (%; lower is more private):"
+    ]
+    names = [name for judge in result["judges"] for name in judge["variants"]]
+    width = max(map(len, (*names, "ceiling")))
+    for judge in result["judges"]:
+        stranger = "independent of the teacher" if judge["independent"] else "not independent of the teacher"
+        lines.append(f"  judge {judge['name']} ({stranger}: {judge['reason']})")
+        lines.append(
+            f"    {'':{width}} {'same image':>17} {'same identity, own source left out':>36} {'cosine to':>10} {'TAR at FAR':>11}"
+        )
+        far = next((far for far in ("0.001", "0.01", "0.1") if far in _first(judge)["matching"]["tar_at_far"]), "")
+        lines.append(
+            f"    {'':{width}} {'rank-1':>8} {'rank-10':>8} {'rank-1':>15} {'rank-10':>10} {'mAP':>9} {'source':>10} {far:>11}"
+        )
+        for name, found in judge["variants"].items():
+            match = found["matching"]
+            tar = f"{100 * match['tar_at_far'][far]:11.1f}" if far else f"{'–':>11}"
+            lines.append(f"    {name:{width}} {_rates(found['retrieval'])} {match['mated']['mean']:10.2f} {tar}")
+        if "original" not in judge["variants"]:
+            lines.append(f"    {'ceiling':{width}} {_rates(judge['ceiling'])}")
+        chance = {
+            kind: figures["chance"] if (figures := judge["ceiling"][kind]) else None
+            for kind in ("same_image", "same_identity")
+        }
+        lines.append(f"    {'chance':{width}} {_rates(chance)}")
+    return "\n".join(lines)
+
+
+def _first(judge: dict[str, Any]) -> dict[str, Any]:
+    return next(iter(judge["variants"].values()))
+
+
+def _rates(found: dict[str, Any]) -> str:
+    """Rank-1, rank-10 of the same image; rank-1, rank-10, mAP of the same identity."""
+    image, person = found["same_image"], found["same_identity"]
+    text = f"{100 * image['rank']['1']:8.1f} {100 * image['rank']['10']:8.1f}"
+    if person is None:
+        return text + f" {'–':>15} {'–':>10} {'–':>9}"
+    return text + f" {100 * person['rank']['1']:15.1f} {100 * person['rank']['10']:10.1f} {100 * person['map']:9.1f}"
+
+
+def _brief(found: dict[str, Any]) -> dict[str, float | None]:
+    """What ``done.json`` keeps of one variant."""
+    person = found["retrieval"]["same_identity"]
+    return {
+        "same_image_rank_1": found["retrieval"]["same_image"]["rank"]["1"],
+        "same_identity_rank_1": person["rank"]["1"] if person else None,
+        "cosine_to_source": found["matching"]["mated"]["mean"],
+    }

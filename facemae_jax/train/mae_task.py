@@ -1,0 +1,95 @@
+"""Training the MAE: paint the faces, keep their relations as a frozen teacher sees them (FaceMAE, arXiv 2205.11090).
+
+total = pixel_weight · MSE + irm_weight · L_IRM + feature_weight · (1 − e·ê) + unlink_weight · relu(e·ê − unlink_margin)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from facemae_jax.keys import image_keys
+from facemae_jax.losses.feature import feature_loss, own_cosine, unlink_loss
+from facemae_jax.losses.pixels import pixel_loss
+from facemae_jax.losses.relation import relation_loss_sharded
+from facemae_jax.models.frozen import Frozen
+from facemae_jax.models.mae import Mae
+from facemae_jax.models.masking import random_mask
+from facemae_jax.models.scaling import to_unit
+from facemae_jax.train.task import Task
+from facemae_jax.types import Batch, FacemaeError, Tree
+
+
+class MaeLoss(NamedTuple):
+    """Weights and switches of the total loss."""
+
+    pixel_weight: float = 1.0
+    irm_weight: float = 0.0
+    feature_weight: float = 0.0
+    unlink_weight: float = 0.0
+    unlink_margin: float = 0.3
+    irm_kind: str = "cosine"
+    irm_group: int = 0
+    irm_form: str = "rows"
+    norm_pix: bool = False
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any term compares embeddings."""
+        return bool(self.irm_weight or self.feature_weight or self.unlink_weight)
+
+    def pixels_only(self) -> MaeLoss:
+        """The phase before the teacher joins; the pixel loss counts 1 even where it is dropped later."""
+        return self._replace(pixel_weight=self.pixel_weight or 1.0, irm_weight=0.0, feature_weight=0.0, unlink_weight=0.0)
+
+
+def mae_task(model: Mae, loss: MaeLoss, *, teacher: Frozen | None, mesh: Mesh) -> Task:
+    """The task. Masks depend on (seed, step, position in the global batch) alone.
+
+    Args:
+        model: built with the same mesh.
+        loss: weights; a term of weight 0 is not computed.
+        teacher: the frozen recognizer; needed when a weight asks for it.
+        mesh: over which the relation graph is gathered.
+
+    Raises:
+        FacemaeError: a loss that needs a teacher, without one.
+    """
+    if loss.needs_teacher and teacher is None:
+        raise FacemaeError("mae.irm_weight, mae.feature_weight and mae.unlink_weight compare embeddings: give a teacher, or set them to 0.")
+    c = model.config
+
+    def init(key: jax.Array) -> dict[str, Tree]:
+        # The activations are pinned over the mesh, so the images of this rehearsal must divide over it.
+        images = jnp.zeros((mesh.size, c.image_size, c.image_size, 3))
+        visible_BV = jnp.broadcast_to(jnp.arange(c.visible, dtype=jnp.int32)[None], (mesh.size, c.visible))
+        return model.init(key, images, visible_BV)
+
+    def total(params: Tree, extra: Tree, frozen: Tree, batch: Batch, keys: dict[str, jax.Array]):  # type: ignore[no-untyped-def]
+        images_BHWC = to_unit(batch.images_BHWC)
+        mask = random_mask(image_keys(keys["mask"], len(images_BHWC)), patches=c.patches, visible=c.visible)
+        painted_BHWC = model.apply({"params": params}, images_BHWC, mask.visible_BV).pixels_BHWC
+        parts = {"pixel": pixel_loss(painted_BHWC, images_BHWC, patch=c.patch, normalise=loss.norm_pix).mean()}
+        value = loss.pixel_weight * parts["pixel"]
+        if loss.needs_teacher and teacher is not None:
+            real_BE = jax.lax.stop_gradient(teacher.apply(frozen, images_BHWC))
+            painted_BE = teacher.apply(frozen, painted_BHWC)
+            parts["cosine"] = own_cosine(real_BE, painted_BE).mean()
+            if loss.irm_weight:
+                parts["irm"] = relation_loss_sharded(
+                    real_BE, painted_BE, mesh=mesh, kind=loss.irm_kind, group=loss.irm_group, form=loss.irm_form
+                )
+                value += loss.irm_weight * parts["irm"]
+            if loss.feature_weight:
+                parts["feature"] = feature_loss(real_BE, painted_BE).mean()
+                value += loss.feature_weight * parts["feature"]
+            if loss.unlink_weight:
+                parts["unlink"] = unlink_loss(real_BE, painted_BE, loss.unlink_margin).mean()
+                value += loss.unlink_weight * parts["unlink"]
+        return value, (parts, extra)
+
+    frozen = teacher.params if loss.needs_teacher and teacher is not None else ()
+    return Task(init=init, loss=total, key_names=("mask",), frozen=frozen)

@@ -1,0 +1,75 @@
+import json
+
+import numpy as np
+import pytest
+
+from facemae_jax.audit import matching as m
+from facemae_jax.types import FacemaeError
+
+
+def unit(rows):
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def gallery(count=200, length=32, seed=0):
+    rows = unit(np.random.default_rng(seed).normal(size=(count, length)))
+    return rows, np.arange(count) // 4
+
+
+def test_the_source_itself_always_matches():
+    rows, labels_G = gallery()
+    found = m.matching(rows, rows, sources_Q=np.arange(200), labels_G=labels_G)
+    assert found["tar_at_far"] == {"0.1": 1.0, "0.01": 1.0, "0.001": 1.0}  # 200 · 196 others support no 1e-4
+    assert found["eer"] == 0.0 and found["auc"] == 1.0
+    assert found["mated"]["mean"] == pytest.approx(1.0, abs=1e-6) and found["mated"]["count"] == 200
+    assert found["non_mated"]["count"] == 200 * 196
+    assert found["histogram"]["mated"][-1] == 1.0
+
+
+def test_unrelated_images_match_no_more_often_than_strangers():
+    rows, labels_G = gallery(400)
+    noise = unit(np.random.default_rng(5).normal(size=(400, 32)))
+    found = m.matching(noise, rows, sources_Q=np.arange(400), labels_G=labels_G)
+    assert abs(found["auc"] - 0.5) < 4 * 0.29 / 400**0.5
+    assert abs(found["tar_at_far"]["0.1"] - 0.1) < 4 * (0.1 * 0.9 / 400) ** 0.5
+    assert abs(found["eer"] - 0.5) < 0.06
+    assert abs(found["mated"]["mean"]) < 4 * found["mated"]["std"] / 400**0.5
+
+
+def test_images_of_the_same_identity_are_no_strangers():
+    rows, labels_G = gallery()
+    labels_Q = labels_G[:3]
+    scores = m.non_mated_scores(rows[:3], rows, labels_Q=labels_Q, labels_G=labels_G, seed=0)
+    right = np.concatenate([rows[q] @ rows[labels_G != labels_Q[q]].T for q in range(3)])
+    np.testing.assert_allclose(np.sort(scores), np.sort(right), atol=1e-6)
+
+
+def test_a_large_audit_draws_a_million_evenly(monkeypatch):
+    monkeypatch.setattr(m, "NON_MATED", 1000)
+    monkeypatch.setattr(m, "ROWS", 64)
+    rows, labels_G = gallery()
+    labels_Q = labels_G[np.arange(200)]
+    draw = [m.non_mated_scores(rows, rows, labels_Q=labels_Q, labels_G=labels_G, seed=seed) for seed in (0, 0, 1)]
+    assert len(draw[0]) == 1000
+    np.testing.assert_array_equal(draw[0], draw[1])
+    assert not np.array_equal(draw[0], draw[2])
+    for query in range(200):  # five of each query, none twice, none of its own identity
+        strangers = rows[query] @ rows[labels_G != labels_Q[query]].T
+        mine = draw[0][5 * query : 5 * query + 5]
+        assert len(np.unique(mine)) == 5
+        assert np.abs(mine[:, None] - strangers[None, :]).min(axis=1).max() < 1e-6
+
+
+def test_histograms_are_shares_and_fit_into_json():
+    rows, labels_G = gallery()
+    found = m.matching(rows, rows, sources_Q=np.arange(200), labels_G=labels_G)
+    histogram = found["histogram"]
+    assert len(histogram["edges"]) == len(histogram["mated"]) + 1 == len(histogram["non_mated"]) + 1
+    assert sum(histogram["mated"]) == pytest.approx(1) and sum(histogram["non_mated"]) == pytest.approx(1)
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_one_identity_cannot_be_audited():
+    rows, _ = gallery(8)
+    with pytest.raises(FacemaeError, match="one identity only"):
+        m.matching(rows, rows, sources_Q=np.arange(8), labels_G=np.zeros(8, int))

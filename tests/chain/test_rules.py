@@ -1,0 +1,83 @@
+import pytest
+
+from facemae_jax.chain import rules, settings
+from facemae_jax.types import FacemaeError
+
+
+@pytest.mark.parametrize("name", ["base.py", "demo.py", "celeba_lfw.py", "celeba_lfw.py:cpu"])
+def test_shipped_configs_are_sound(name):
+    config = settings.load(f"configs/{name}")
+    rules.check(config)
+    resolved = rules.resolve(config)
+    assert 0 < resolved.mae.visible < (config.data.image_size // config.mae.patch) ** 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"teacher.network": "iresnet5"}, "did you mean iresnet50"),
+        ({"recognizer.variants": "original,smear"}, "recognizer.variants=smear"),
+        ({"recognizer.variants": "original,original"}, "stands twice"),
+        ({"teacher.source": "torch:x"}, "onnx:PATH"),
+        ({"teacher.source": "onnx:"}, "onnx:PATH"),
+        ({"mae.mask_ratio": "1.5"}, "between 0 and 1"),
+        ({"mae.patch": "9"}, "does not divide data.image_size=112"),
+        ({"mae.visible": "196"}, "an image has 196 patches"),
+        ({"mae.size": "custom"}, "needs mae.width"),
+        ({"mae.width": "64"}, "fixes width"),
+        ({"mae.size": "custom", "mae.width": "66", "mae.depth": "1", "mae.heads": "4"}, "divisible"),
+        ({"irm.group": "some"}, "irm.group=some"),
+        ({"irm.form": "gram", "irm.kind": "euclidean"}, "irm.form=gram"),
+        ({"mae.pixel_weight": "0", "mae.irm_weight": "0"}, "every loss weight is 0"),
+        ({"mae.norm_pix_loss": "true"}, "a leak"),
+        ({"reconstruct.composition": "paste"}, "allow_real_pixels"),
+        ({"data.seen": "/faces"}, "data.terms is empty"),
+        ({"verify.pairs": "/pairs.txt"}, "verify.faces is synthetic"),
+        ({"audit.judges": "recognizer:noise"}, "among recognizer.variants"),
+        ({"audit.judges": "()"}, "at least one judge"),
+        ({"audit.max_gallery": "10"}, "must hold the sources"),
+        ({"publish.formats": "()"}, "publish.formats is empty"),
+        ({"publish.name": "My Faces"}, "small letters"),
+        ({"publish.version": "1"}, "MAJOR.MINOR.PATCH"),
+        ({"reconstruct.subset": "all", "data.unseen": "/other", "data.terms": "x"}, "one face set"),
+    ],
+)
+def test_contradictions_fail_before_any_work(overrides, expected):
+    config = settings.load("configs/base.py", list(overrides.items()))
+    with pytest.raises(FacemaeError) as error:
+        rules.check(config)
+    assert expected in str(error.value)
+
+
+def test_every_field_with_choices_or_limits_exists():
+    fields = settings.flat(settings.load("configs/base.py"))
+    assert not (set(rules.CHOICES) | set(rules.LIMITS) | set(rules.SOURCES)) - set(fields)
+
+
+def test_every_number_has_a_limit():
+    fields = settings.flat(settings.load("configs/base.py"))
+    numbers = {name for name, value in fields.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+    assert numbers <= set(rules.LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"mae.optim.batch": "12"}, "mae.optim.batch"),
+        ({"mae.optim.accumulate": "3"}, "does not divide mae.optim.batch"),
+        ({"mesh.fsdp": "16"}, "16"),
+        ({"irm.group": "7"}, "irm.group=7"),
+    ],
+)
+def test_what_does_not_fit_the_machine_is_said_with_the_field(overrides, expected):
+    config = settings.load("configs/base.py", list(overrides.items()))
+    rules.check(config)
+    with pytest.raises(FacemaeError) as error:
+        rules.resolve(config)
+    assert expected in str(error.value)
+
+
+def test_derived_values():
+    config = rules.resolve(settings.load("configs/base.py", [("irm.group", "device")]))
+    assert config.mae.visible == 49
+    assert config.irm.group == str(256 // 8)
