@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from facemae_jax.data.formats.names import check_names
 from facemae_jax.data.formats.source import Source, open_source
 from facemae_jax.data.formats.synthetic_source import SyntheticSource
 from facemae_jax.data.split import split_identities
+from facemae_jax.data.synthetic import people
 from facemae_jax.stages.inputs import SHARED, Inputs, Ref, one_source
 from facemae_jax.types import FacemaeError
 
@@ -48,7 +50,8 @@ EVALUATION = 1_000_000  # number of the first person rendered for evaluation; pe
 
 def variants(config: Any) -> tuple[str, ...]:
     """The face sets of a chain: seen and unseen people, in one set where they come from one source, and those to verify on."""
-    return (SHARED, "verify") if one_source(config) else ("seen", "unseen", "verify")
+    training = (SHARED,) if one_source(config) else ("seen", "unseen")
+    return (*training, "verify") if config.verify.faces else training
 
 
 def reads(config: Any, variant: str) -> dict[str, Ref]:
@@ -77,7 +80,8 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
             min_images=1 if variant == "verify" else data.min_images,  # a list of pairs names whom it names
             threads=data.threads,
         )
-        imported = import_source(source, version, notes, wanted, name)
+        with closing(source):
+            imported = import_source(source, version, notes, wanted, name)
         write_json(told, _report(config, source, imported, open_face_set(version), wanted, variant, name))
     shutil.rmtree(notes, ignore_errors=True)
     report = json.loads(told.read_text(encoding="utf-8"))
@@ -89,21 +93,21 @@ def _open(config: Any, inputs: Inputs, variant: str) -> tuple[Source, str]:
     """The images to import, and what to call them."""
     path, value = inputs["source"]
     if value == "synthetic":
-        people, first = (config.verify, EVALUATION) if variant == "verify" else (config.synthetic, 0)
-        if first == 0 and people.identities > EVALUATION:
+        wanted, first = (config.verify, EVALUATION) if variant == "verify" else (config.synthetic, 0)
+        if first == 0 and wanted.identities > EVALUATION:
             raise FacemaeError(
-                f"--config.synthetic.identities={people.identities}: at most {EVALUATION} people are rendered for training; "
+                f"--config.synthetic.identities={wanted.identities}: at most {EVALUATION} people are rendered for training; "
                 "those beyond are for evaluation."
             )
-        rendered = SyntheticSource(
-            people.identities,
-            people.images,
-            first=first,
+        rendered = people(
+            wanted.identities,
+            wanted.images,
             seed=config.synthetic.seed,
             size=config.data.image_size,
             difficulty=config.synthetic.difficulty,
+            first=first,
         )
-        return rendered, value
+        return SyntheticSource(rendered, config.data.threads), value
     source = open_source(path)
     if not source.keys:
         raise FacemaeError(

@@ -112,7 +112,9 @@ def train(
         writer = logs.MetricWriter(out, done)
         try:
             with _Signals() as signals:
-                return _run(phases, state, batches, done, steps, mesh, optim, fingerprint, label, checkpoints, writer, signals)
+                return _run(
+                    phases, state, batches, done, steps, mesh, optim, fingerprint, label, checkpoints, writer, signals
+                )
         finally:
             writer.close()
 
@@ -161,7 +163,8 @@ def _run(phases, state, batches, done, steps, mesh, optim, fingerprint, label, c
                 checkpoints.wait()
                 name = signal.Signals(signals.received).name
                 raise Interrupted(
-                    f"{label} got {name} and saved step {done} of {steps}; the same command goes on from there.", signals.received
+                    f"{label} got {name} and saved step {done} of {steps}; the same command goes on from there.",
+                    signals.received,
                 )
     return state
 
@@ -173,8 +176,14 @@ def _meta(fingerprint: str) -> dict[str, Any]:
 
 def _check_meta(meta: dict[str, Any], fingerprint: str, out: Path) -> None:
     if meta.get("fingerprint") != fingerprint:
-        raise FacemaeError(f"{out / 'checkpoints'} belongs to another run: give this one another workdir, or delete that directory.")
+        raise FacemaeError(
+            f"{out / 'checkpoints'} belongs to another run: give this one another workdir, or delete that directory."
+        )
     now = _meta(fingerprint)
-    changed = [f"{name} {meta.get(name)} → {now[name]}" for name in ("jax", "device", "threads") if meta.get(name) != now[name]]
+    changed = [
+        f"{name} {meta.get(name)} → {now[name]}" for name in ("jax", "device", "threads") if meta.get(name) != now[name]
+    ]
     if changed:
-        logs.warn(f"{out.name} goes on under other conditions ({', '.join(changed)}): the result will not equal an unbroken run bit for bit.")
+        logs.warn(
+            f"{out.name} goes on under other conditions ({', '.join(changed)}): the result will not equal an unbroken run bit for bit."
+        )

@@ -43,7 +43,9 @@ class MaeLoss(NamedTuple):
 
     def pixels_only(self) -> MaeLoss:
         """The phase before the teacher joins; the pixel loss counts 1 even where it is dropped later."""
-        return self._replace(pixel_weight=self.pixel_weight or 1.0, irm_weight=0.0, feature_weight=0.0, unlink_weight=0.0)
+        return self._replace(
+            pixel_weight=self.pixel_weight or 1.0, irm_weight=0.0, feature_weight=0.0, unlink_weight=0.0
+        )
 
 
 def mae_task(model: Mae, loss: MaeLoss, *, teacher: Frozen | None, mesh: Mesh) -> Task:
@@ -59,7 +61,9 @@ def mae_task(model: Mae, loss: MaeLoss, *, teacher: Frozen | None, mesh: Mesh) -
         FacemaeError: a loss that needs a teacher, without one.
     """
     if loss.needs_teacher and teacher is None:
-        raise FacemaeError("mae.irm_weight, mae.feature_weight and mae.unlink_weight compare embeddings: give a teacher, or set them to 0.")
+        raise FacemaeError(
+            "mae.irm_weight, mae.feature_weight and mae.unlink_weight compare embeddings: give a teacher, or set them to 0."
+        )
     c = model.config
 
     def init(key: jax.Array) -> dict[str, Tree]:

@@ -52,7 +52,11 @@ def recognizer_task(
     def loss(params: Tree, extra: Tree, frozen: Tree, batch: Batch, keys: dict[str, jax.Array]):  # type: ignore[no-untyped-def]
         images_BHWC = pin_batch(to_unit(batch.images_BHWC), mesh)
         embeddings_BE, extra = network.apply(
-            {"params": params["network"], **extra}, images_BHWC, train=True, mutable=list(extra), rngs={"dropout": keys["dropout"]}
+            {"params": params["network"], **extra},
+            images_BHWC,
+            train=True,
+            mutable=list(extra),
+            rngs={"dropout": keys["dropout"]},
         )
         cosines_BK = unit(embeddings_BE) @ unit(params["centres_KE"]).T
         logits_BK = margin_logits(cosines_BK, batch.labels_B, **margin._asdict())

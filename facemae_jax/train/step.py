@@ -29,9 +29,7 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: Tree
 
 
-def init_state(
-    task: Task, optimizer: optax.GradientTransformation, *, mesh: Mesh, seed: int
-) -> TrainState:
+def init_state(task: Task, optimizer: optax.GradientTransformation, *, mesh: Mesh, seed: int) -> TrainState:
     """A fresh state; each device makes only its part, so that a large model never lies whole on one.
 
     Args:

@@ -78,6 +78,10 @@ class ArchiveSource:
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error, NotImplementedError) as error:
             raise BadImage(self.where(position), f"the archive is damaged here ({error})") from error
 
+    def close(self) -> None:
+        """Close the archive."""
+        self._zip.close()
+
     def _key(self, entry: zipfile.ZipInfo) -> str:
         name = entry.filename
         if not entry.flag_bits & UTF8:  # written as UTF-8 by many programs that do not say so

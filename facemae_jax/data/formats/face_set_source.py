@@ -37,3 +37,6 @@ class FaceSetSource:
     def read(self, position: int) -> bytes:
         """The encoded image of a record."""
         return self._faces[position].image
+
+    def close(self) -> None:
+        """The shards are closed with the process."""

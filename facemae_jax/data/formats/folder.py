@@ -50,6 +50,9 @@ class FolderSource:
             raise BadImage(self.where(position), f"the file has more than {MAX_FILE:,} bytes")
         return data
 
+    def close(self) -> None:
+        """Nothing is held open."""
+
     def _walk(self) -> list[str]:
         found, folders = [], [""]
         while folders:

@@ -43,6 +43,9 @@ class Source(Protocol):
             BadImage: a file that cannot be read.
         """
 
+    def close(self) -> None:
+        """Let go of files and processes."""
+
 
 def open_source(path: Path) -> Source:
     """The faces in a folder, a zip, or a face set directory.

@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context, parent_process
 
 import numpy as np
 
-from facemae_jax.data.synthetic import render
+from facemae_jax.data.synthetic import People
+
+FEW = 256  # images that are rendered sooner than other processes are started
 
 
 class SyntheticSource:
-    """``identities`` people with ``images`` images each; an image is rendered when it is read.
+    """The images of ``people``, each rendered when it is read.
+
+    The renderer holds Python's lock, so many images are rendered in processes of their own, started anew (not forked: the caller
+    may have threads of JAX).
 
     Attributes:
         keys: ``person-00012/0003``, sorted.
         ignored: empty.
 
     Args:
-        identities: number of people.
-        images: of each.
-        first: number of the first person; ranges that do not overlap are different people.
-        seed: other seeds are other people.
-        size: pixels per side.
-        difficulty: strength of pose, light, expression, blur and noise.
+        people: what ``synthetic.people`` makes.
+        processes: that render; 1 = the caller's own.
     """
 
-    def __init__(self, identities: int, images: int, *, first: int = 0, seed: int, size: int, difficulty: float):
-        self._seed, self._size, self._difficulty = seed, size, difficulty
+    def __init__(self, people: People, processes: int = 1):
+        keys = [people.key(position) for position in range(len(people))]
+        self._order = sorted(range(len(people)), key=keys.__getitem__)
+        self.keys = [keys[position] for position in self._order]
         self.ignored: Counter[str] = Counter()
-        named = sorted(
-            (f"person-{person:05d}/{image:04d}", person, image)
-            for person in range(first, first + identities)
-            for image in range(images)
-        )
-        self.keys = [key for key, _, _ in named]
-        self._numbers = [(person, image) for _, person, image in named]
+        self._people = people
+        self._pool: ProcessPoolExecutor | None = None
+        if processes > 1 and len(people) > FEW:
+            self._pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_serve)
 
     def identity(self, position: int) -> str:
         """Whom an image shows."""
@@ -46,5 +51,29 @@ class SyntheticSource:
 
     def read(self, position: int) -> np.ndarray:
         """The uint8 RGB pixels of an image."""
-        person, image = self._numbers[position]
-        return render(person, image, seed=self._seed, size=self._size, difficulty=self._difficulty)
+        if self._pool is None:
+            return _render(self._people, self._order[position])
+        return self._pool.submit(_render, self._people, self._order[position]).result()
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def _render(people: People, position: int) -> np.ndarray:
+    _, image = people[position]
+    return image
+
+
+def _serve() -> None:
+    """Begin a rendering process: Ctrl-C is the caller's to handle, and when the caller is killed this ends too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    caller = parent_process()
+    assert caller is not None
+
+    def follow() -> None:
+        caller.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

@@ -1,0 +1,133 @@
+"""The masked autoencoder: trained on seen people under the total loss of FaceMAE, or taken from a checkpoint.
+
+With ``mae.relation_from`` above 0 the first part of the steps uses the pixel loss alone; then the frozen teacher joins.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from facemae_jax import logs
+from facemae_jax.checkpoint import load_model, save_model
+from facemae_jax.models.frozen import load_frozen
+from facemae_jax.models.mae import Mae, MaeConfig, mae_config
+from facemae_jax.models.vit import stack, unstack
+from facemae_jax.stages.inputs import Inputs, Ref, faces_ref, pick_faces
+from facemae_jax.stages.training import CADENCE, faces_of_size, fit, mesh_of, warm_start
+from facemae_jax.train.mae_task import MaeLoss, mae_task
+from facemae_jax.types import FacemaeError
+
+VERB = "train-mae"
+VERSION = 1
+SUMMARY = "train the masked autoencoder on seen people: pixels, and relations through the teacher"
+FIELDS = {
+    "": (
+        "seed", "data.image_size", "data.seen_share", "data.split_seed", "mae", "irm", "teacher.input_range", "teacher.colour_order",
+    )
+}  # fmt: skip
+UNHASHED = (
+    "mesh", "data.threads", "teacher.source", "mae.source", "mae.optim.init_from", *(f"mae.optim.{name}" for name in CADENCE),
+)  # fmt: skip
+
+
+def variants(config: Any) -> tuple[str, ...]:
+    """One MAE."""
+    return ("",)
+
+
+def _weights(config: Any) -> tuple[float, ...]:
+    return config.mae.irm_weight, config.mae.feature_weight, config.mae.unlink_weight
+
+
+def reads(config: Any, variant: str) -> dict[str, Ref]:
+    """Seen faces and, where a loss compares embeddings, the teacher; nothing for an MAE from a checkpoint."""
+    if config.mae.source != "train":
+        return {}
+    found = {"faces": faces_ref(config, "seen")}
+    if any(_weights(config)) and config.teacher.source == "train":
+        found["teacher"] = Ref("train-teacher")
+    return found
+
+
+def outside(config: Any, variant: str) -> dict[str, str]:
+    """An MAE, a teacher, or weights to begin with, from outside."""
+    if config.mae.source != "train":
+        return {"mae": config.mae.source}
+    place = config.mae.optim.init_from
+    found = {"init_from": f"checkpoint:{place}"} if place else {}
+    if any(_weights(config)) and config.teacher.source != "train":
+        found["teacher"] = config.teacher.source
+    return found
+
+
+def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
+    """Train and save; or check and copy."""
+    if config.mae.source != "train":
+        return _adopt(config, inputs, out)
+    faces = faces_of_size(pick_faces(config, inputs["faces"], "seen"), config)
+    mesh = mesh_of(config)
+    model = Mae(mae_config(config.mae, config.data.image_size), mesh)
+    teacher = None
+    if "teacher" in inputs:
+        kind = "onnx" if config.teacher.source.startswith("onnx:") else "checkpoint"
+        teacher = load_frozen(
+            f"{kind}:{inputs['teacher'].path}",
+            input_range=config.teacher.input_range,
+            colour_order=config.teacher.colour_order,
+        )
+    loss = MaeLoss(
+        pixel_weight=config.mae.pixel_weight,
+        irm_weight=config.mae.irm_weight,
+        feature_weight=config.mae.feature_weight,
+        unlink_weight=config.mae.unlink_weight,
+        unlink_margin=config.mae.unlink_margin,
+        irm_kind=config.irm.kind,
+        irm_group=int(config.irm.group),
+        irm_form=config.irm.form,
+        norm_pix=config.mae.norm_pix_loss,
+    )
+    tasks = [(1.0, mae_task(model, loss, teacher=teacher, mesh=mesh))]
+    if loss.needs_teacher and config.mae.relation_from > 0:
+        tasks.insert(0, (config.mae.relation_from, mae_task(model, loss.pixels_only(), teacher=None, mesh=mesh)))
+    warm = warm_start(config.mae.optim.init_from, "mae", "mae.optim.init_from")
+    if warm is not None and config.mae.scan:
+        plain = warm
+
+        def warm(variables):  # type: ignore[no-untyped-def]
+            return {"params": stack(plain({"params": unstack(variables["params"])})["params"])}
+
+    fitted = fit(
+        config=config, section=config.mae, faces=faces, tasks=tasks, mesh=mesh, out=out, label="mae", warm=warm
+    )  # fmt: skip
+    described = model.config.to_dict() | loss._asdict()
+    described |= dict(
+        kind="mae", mask_ratio=config.mae.mask_ratio, seed=config.seed, teacher=teacher.name if teacher else ""
+    )
+    # Saved weights do not depend on the switch mae.scan.
+    save_model(out / "model", {"params": unstack(fitted.state.params)}, described)
+    logs.say(
+        f"mae: {fitted.summary['images']:,} images of {fitted.summary['identities']} people; model in {out.name}/model"
+    )
+    return fitted.summary
+
+
+def _adopt(config: Any, inputs: Inputs, out: Path) -> dict[str, Any]:
+    """A trained MAE becomes this run's, after checking that the config means the same images and patches."""
+    variables, description = load_model(inputs["mae"].path)
+    if description.get("kind") != "mae":
+        raise FacemaeError(
+            f"mae.source={config.mae.source} holds a {description.get('kind')}, not an MAE: name a train-mae directory."
+        )
+    theirs = MaeConfig.from_dict(description)
+    for field, mine, value in (
+        ("data.image_size", config.data.image_size, theirs.image_size),
+        ("mae.patch", config.mae.patch, theirs.patch),
+    ):
+        if mine != value:
+            raise FacemaeError(
+                f"mae.source: that MAE was trained with {field}={value}, this config says {mine}: add --config.{field}={value}."
+            )
+    save_model(out / "model", variables, description)
+    logs.say(f"mae: taken from {config.mae.source.partition(':')[0]}; model in {out.name}/model")
+    return {"taken": True}

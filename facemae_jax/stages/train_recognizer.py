@@ -1,0 +1,79 @@
+"""Utility's measuring rod: one recognizer per variant of the unseen faces, all by one recipe.
+
+``original`` is the real-data control; ``reconstruction`` trains on what would be published; the others on distortions that one
+could have published instead. With ``recognizer.faces`` one recognizer is trained on that face set instead (``faces``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from facemae_jax.data.distort import Distortion
+from facemae_jax.data.face_set import open_face_set
+from facemae_jax.stages.inputs import Inputs, Ref, faces_ref, pick_faces
+from facemae_jax.stages.recognizers import train_recognizer
+from facemae_jax.stages.training import CADENCE
+
+VERB = "train-recognizer"
+VERSION = 1
+SUMMARY = "train a recognizer on each variant: original, distortions, reconstruction"
+COMMON = (
+    "seed", "data.image_size", "recognizer.network", "recognizer.embedding", "recognizer.dtype", "recognizer.dropout",
+    "recognizer.margin", "recognizer.augment", "recognizer.optim",
+)  # fmt: skip
+PICKED = (*COMMON, "data.seen_share", "data.split_seed", "reconstruct.subset")
+FIELDS = {
+    "": COMMON,
+    "original": PICKED,
+    "mask": (*PICKED, "distort.mask_ratio", "mae.patch"),
+    "blur": (*PICKED, "distort.blur"),
+    "pixelate": (*PICKED, "distort.pixelate"),
+    "noise": (*PICKED, "distort.noise"),
+}
+UNHASHED = ("mesh", "data.threads", "recognizer.optim.init_from", *(f"recognizer.optim.{name}" for name in CADENCE))
+OWN_FACES = "faces"
+
+
+def variants(config: Any) -> tuple[str, ...]:
+    """The variants of the config, or the one face set it names."""
+    return (OWN_FACES,) if config.recognizer.faces else tuple(config.recognizer.variants)
+
+
+def reads(config: Any, variant: str) -> dict[str, Ref]:
+    """The reconstruction, or the faces that a variant distorts."""
+    if variant == OWN_FACES:
+        return {}
+    if variant == "reconstruction":
+        return {"reconstruct": Ref("reconstruct")}
+    return {"faces": faces_ref(config, config.reconstruct.subset)}
+
+
+def outside(config: Any, variant: str) -> dict[str, str]:
+    """The user's own face set, and weights to begin with, where they are named."""
+    place = config.recognizer.optim.init_from
+    found = {"init_from": f"checkpoint:{place}"} if place else {}
+    return found | ({"faces": config.recognizer.faces} if variant == OWN_FACES else {})
+
+
+def distortion(config: Any, variant: str) -> Distortion | None:
+    """The distortion of a variant with exactly the fields that the variant declares; None for the faces as they are."""
+    if variant not in ("mask", "blur", "pixelate", "noise"):
+        return None
+    given: dict[str, Any] = {variant: config.distort[variant]} if variant != "mask" else {}
+    if variant == "mask":
+        given = {"mask_ratio": config.distort.mask_ratio, "patch": config.mae.patch}
+    return Distortion(name=variant, image_size=config.data.image_size, **given)
+
+
+def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
+    """Train and save."""
+    if variant == OWN_FACES:
+        faces = open_face_set(inputs["faces"].path)
+    elif variant == "reconstruction":
+        faces = open_face_set(inputs["reconstruct"].path / "faces")
+    else:
+        faces = pick_faces(config, inputs["faces"], config.reconstruct.subset)
+    return train_recognizer(
+        config, config.recognizer, faces, out, label=variant, field="recognizer", transform=distortion(config, variant)
+    )
