@@ -32,7 +32,7 @@ install() {
   local arguments=()
   for file in "$@"; do arguments+=(-r "$file"); done
   if command -v uv >/dev/null 2>&1; then
-    uv pip install --quiet --python .venv/bin/python "${arguments[@]}"
+    uv pip install --quiet --compile-bytecode --python .venv/bin/python "${arguments[@]}"
   else
     .venv/bin/python -m pip install --quiet --disable-pip-version-check "${arguments[@]}"
   fi

@@ -104,7 +104,7 @@ def import_source(source: Source, version: Path, notes: Path, wanted: Wanted, na
     notes.mkdir(exist_ok=True)
     gone_file = notes / "gone.json"
     while True:
-        gone: list[tuple[int, str]] = json.loads(gone_file.read_text()) if gone_file.is_file() else []
+        gone = [tuple(entry) for entry in json.loads(gone_file.read_text())] if gone_file.is_file() else []
         plan = make_plan(source, wanted.min_images, {source.identity(position) for position, _ in gone}, name)
         # With other people than before num_labels differs, and the writer throws away what it has.
         writer = FaceSetWriter(

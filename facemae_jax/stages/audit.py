@@ -39,7 +39,7 @@ from facemae_jax.data.face_set import FaceSet, open_face_set
 from facemae_jax.embed import embed
 from facemae_jax.mesh import make_mesh
 from facemae_jax.models.frozen import Frozen
-from facemae_jax.stages import judges
+from facemae_jax.stages import judges, train_recognizer
 from facemae_jax.stages.inputs import Inputs, Ref, faces_ref, pick_faces
 
 VERB = "audit"
@@ -52,6 +52,7 @@ FIELDS = {
         "audit.max_gallery",
         "audit.seed",
         "audit.batch",
+        "data.image_size",
         "data.seen_share",
         "data.split_seed",
         "reconstruct.subset",
@@ -138,6 +139,11 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
         partial.write_text(json.dumps(result, indent=1))
         os.replace(partial, out / "audit.json")
         logs.say(table(result))
+        if not any(judge["independent"] for judge in result["judges"]):
+            logs.warn(
+                "no judge of this audit is independent of the teacher; a stranger may find more: add one to audit.judges, "
+                "such as recognizer:original or onnx:PATH."
+            )
     return {
         judge["name"]: {name: _brief(found) for name, found in judge["variants"].items()} for judge in result["judges"]
     }
@@ -154,11 +160,6 @@ def choose(sources_n: np.ndarray, originals: int, *, queries: int, gallery: int,
     return Choice(np.sort(chosen), np.sort(np.concatenate([chosen, others])))
 
 
-def distortion(config: Any, name: str, image_size: int) -> Distortion:
-    """The distortion of a variant, as the recognizer of that variant was trained on it."""
-    return Distortion(name=name, image_size=image_size, patch=config.mae.patch, **config.distort.to_dict())
-
-
 def _shaped(config: Any) -> bool:
     """Whether a teacher of this chain had a say in what the MAE paints."""
     mae = config.mae
@@ -173,7 +174,7 @@ def _protected(
         assert painted is not None
         record_n = np.argsort(sources_n)  # the release has an order of its own
         return painted.subset(record_n[np.searchsorted(sources_n[record_n], choice.queries_Q)]), None
-    return originals.subset(choice.queries_Q), distortion(config, name, originals.image_size)
+    return originals.subset(choice.queries_Q), train_recognizer.distortion(config, name)
 
 
 def attack(

@@ -32,7 +32,7 @@ from facemae_jax.embed import embed
 from facemae_jax.mesh import make_mesh
 from facemae_jax.metrics.verification import paired_fold_difference, verification
 from facemae_jax.models.frozen import Frozen, load_frozen
-from facemae_jax.stages import judges
+from facemae_jax.stages import judges, train_recognizer
 from facemae_jax.stages.inputs import Inputs, Ref
 
 VERB = "verify"
@@ -59,15 +59,10 @@ def variants(config: Any) -> tuple[str, ...]:
     return ("",)
 
 
-def recognizers(config: Any) -> tuple[str, ...]:
-    """The variants that have a recognizer."""
-    return ("faces",) if config.recognizer.faces else tuple(config.recognizer.variants)
-
-
 def reads(config: Any, variant: str) -> dict[str, Ref]:
     """Evaluation faces, all recognizers, and the judges that this chain trains."""
     found = {"faces": Ref("import-faces", "verify")}
-    found |= {f"recognizer:{name}": Ref("train-recognizer", name) for name in recognizers(config)}
+    found |= {f"recognizer:{name}": Ref("train-recognizer", name) for name in train_recognizer.variants(config)}
     return found | judges.reads(config, teacher=False)
 
 
@@ -149,7 +144,7 @@ def _loaded(config: Any, inputs: Inputs) -> list[tuple[str, str, Frozen]]:
     """(name, kind, weights) of every row: recognizers, teacher, judges from outside."""
     rows = [
         (name, "recognizer", load_frozen(f"checkpoint:{inputs[f'recognizer:{name}'].path}"))
-        for name in recognizers(config)
+        for name in train_recognizer.variants(config)
     ]
     if judges.TEACHER in inputs:
         rows.append((judges.TEACHER, "teacher", judges.load_teacher(config, inputs)))

@@ -110,6 +110,7 @@ def test_reconstructions_that_are_copies_are_found_like_the_originals(world, cap
         assert summary[judge]["reconstruction"]["same_image_rank_1"] == 1.0
     told = capsys.readouterr().out
     assert "judge recognizer:original (independent of the teacher" in told and "chance" in told
+    assert "ceiling" not in told  # it is the row of the originals
 
 
 def test_reconstructions_that_have_nothing_of_the_originals_are_found_by_chance(world):
@@ -125,11 +126,18 @@ def test_independence_is_said_of_every_judge(world):
     by_name = {entry["name"]: entry for entry in result["judges"]}
     assert by_name["teacher"]["independent"] is False
     assert by_name["recognizer:original"]["independent"] is True
-    config = settings(audit_judges=("onnx:/models/judge-0",), teacher_source="onnx:/models/judge-0")
+    # The inputs "judge-0" and "teacher" are files of those names, and so of other weights.
+    config = settings(audit_judges=("onnx:/models/judge-0",), teacher_source="onnx:/models/teacher")
     _, result = world(config, lambda images: images, models=("judge-0", "teacher"))
-    assert result["judges"][0]["independent"] is True  # /models/teacher holds other weights
-    monkey = settings(audit_judges=("onnx:/models/teacher",), teacher_source="onnx:/models/teacher")
-    assert audit.outside(monkey, "") == {"judge-0": "onnx:/models/teacher", "teacher": "onnx:/models/teacher"}
+    assert result["judges"][0]["independent"] is True and "differ from the teacher's" in result["judges"][0]["reason"]
+    config.mae.irm_weight = 0.0
+    _, result = world(config, lambda images: images, models=("judge-0", "teacher"))
+    assert "pixels alone" in result["judges"][0]["reason"]
+
+
+def test_a_teacher_alone_is_warned_about(world, capsys):
+    world(settings(audit_judges=("teacher",)), lambda images: images, models=("teacher",))
+    assert "no judge of this audit is independent" in capsys.readouterr().err
 
 
 def test_queries_and_gallery_are_bounded_and_hold_every_source(world):
@@ -149,7 +157,7 @@ def test_no_path_and_no_key_in_the_result(world, tmp_path):
     assert '"judge-0"' in text
 
 
-def test_an_audit_without_reconstruction_measures_distortions_alone(tmp_path, world):
+def test_an_audit_without_reconstruction_measures_distortions_alone(tmp_path, world, capsys):
     config = settings(audit_variants=("mask", "noise"))
     assert set(audit.reads(config, "")) == {"faces", "teacher", "recognizer:original"}
     given = {"faces": Input(tmp_path / "import", SHARED)} | {n: Input(Path("/m") / n) for n in MODELS}
@@ -157,6 +165,7 @@ def test_an_audit_without_reconstruction_measures_distortions_alone(tmp_path, wo
     result = json.loads((tmp_path / "audit.json").read_text())
     assert list(result["judges"][0]["variants"]) == ["mask", "noise"] and result["judges"][0]["ceiling"]
     assert summary["teacher"]["noise"]["same_image_rank_1"] < 1
+    assert "ceiling" in capsys.readouterr().out
 
 
 def test_the_same_seed_chooses_the_same_and_larger_numbers_add_to_it():

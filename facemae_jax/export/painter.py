@@ -1,0 +1,111 @@
+"""From images and mask seeds to published images. Callable without any stage; knows no files but the model directory.
+
+``paint`` is the pure function. ``Painter`` runs it over a mesh in batches of one fixed shape, because float results depend on the
+batch shape: the same image then gives the same bytes wherever it stands, on the same hardware and versions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from facemae_jax import mesh as meshes
+from facemae_jax.checkpoint import load_model
+from facemae_jax.models.mae import Mae, MaeConfig
+from facemae_jax.models.masking import paste, random_mask
+from facemae_jax.models.scaling import to_uint8, to_unit
+from facemae_jax.types import FacemaeError, Tree
+
+COMPOSITIONS = ("full", "paste")
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+
+
+def paint(
+    params: Tree, images_BHWC: jax.Array, mask_seeds_B2: jax.Array, *, model: Mae, composition: str = "full"
+) -> jax.Array:
+    """Paint faces from their visible patches.
+
+    Args:
+        params: of the MAE.
+        images_BHWC: uint8. Hidden patches never enter the computation.
+        mask_seeds_B2: uint32, of ``release.mask_seeds``: which patches of each image are visible.
+        model: with the number of visible patches in its config.
+        composition: full = every pixel is decoder output; paste = visible patches are copied from the image.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    units_BHWC = to_unit(images_BHWC)
+    keys_B = jax.random.wrap_key_data(mask_seeds_B2, impl="threefry2x32")
+    mask = random_mask(keys_B, patches=model.config.patches, visible=model.config.visible)
+    painted_BHWC = to_uint8(model.apply({"params": params}, units_BHWC, mask.visible_BV).pixels_BHWC)
+    if composition == "paste":
+        return paste(painted_BHWC, images_BHWC, mask.hidden_BN, model.config.patch)
+    return painted_BHWC
+
+
+class Painter:
+    """An MAE ready to paint any number of images in fixed batches over a mesh.
+
+    Args:
+        directory: model or stage directory of an MAE.
+        visible: patches the encoder sees.
+        mesh: images are split over it.
+        batch_per_device: images per device and call; shorter tails are padded.
+        composition: full | paste.
+
+    Raises:
+        FacemaeError: no MAE there, one trained with norm_pix_loss, an unknown composition, or a GPU without deterministic ops.
+    """
+
+    def __init__(self, directory: Path, *, visible: int, mesh: Mesh, batch_per_device: int, composition: str = "full"):
+        variables, description = load_model(directory)
+        if description.get("kind") != "mae":
+            raise FacemaeError(
+                f"{directory} holds a {description.get('kind')}, not an MAE: name a train-mae directory."
+            )
+        if description.get("norm_pix"):
+            raise FacemaeError(
+                f"{directory}: this MAE was trained with norm_pix_loss; its images would need the hidden patches' own mean and variance, "
+                "which is a leak: train one with mae.norm_pix_loss=False."
+            )
+        if composition not in COMPOSITIONS:
+            raise FacemaeError(f"reconstruct.composition={composition}: choose one of {', '.join(COMPOSITIONS)}.")
+        if jax.default_backend() == "gpu" and DETERMINISTIC not in os.environ.get("XLA_FLAGS", ""):
+            raise FacemaeError(
+                f"a release must come out the same twice: set XLA_FLAGS={DETERMINISTIC} before starting, on GPUs."
+            )
+        self.config = dataclasses.replace(MaeConfig.from_dict(description), visible=visible, scan=False, remat=False)
+        self.description, self.mesh = description, mesh
+        self.batch = batch_per_device * mesh.size
+        self._params = jax.device_put(variables["params"], meshes.replicated(mesh))
+        model = Mae(self.config, mesh)
+        self._paint = jax.jit(
+            partial(paint, model=model, composition=composition), out_shardings=meshes.batch_sharding(mesh)
+        )
+
+    def __call__(self, images_nHWC: np.ndarray, mask_seeds_n2: np.ndarray) -> np.ndarray:
+        """uint8 images and their mask seeds → painted uint8 images, in order; any n."""
+        painted = []
+        for start in range(0, len(images_nHWC), self.batch):
+            images, seeds = images_nHWC[start : start + self.batch], mask_seeds_n2[start : start + self.batch]
+            rows = len(images)
+            given = (_padded(images, self.batch), _padded(seeds, self.batch))
+            images_BHWC, seeds_B2 = meshes.put_batch(self.mesh, given)
+            painted.append(np.asarray(self._paint(self._params, images_BHWC, jnp.asarray(seeds_B2)))[:rows])
+        return np.concatenate(painted) if painted else images_nHWC[:0]
+
+
+def _padded(rows: np.ndarray, count: int) -> np.ndarray:
+    return (
+        np.concatenate([rows, np.zeros((count - len(rows), *rows.shape[1:]), rows.dtype)])
+        if len(rows) < count
+        else rows
+    )
