@@ -9,13 +9,13 @@ from configs import base
 
 
 def get_config() -> ConfigDict:
-    """64×64 faces of 256 invented people, half of them seen."""
+    """64×64 faces of 192 invented people, half of them seen."""
     c = base.get_config()
     c.name = "demo"
     c.data.image_size = 64
-    c.synthetic.update(dict(identities=256, images=16))
+    c.synthetic.update(dict(identities=192, images=12, difficulty=1.2))
     network = dict(network="cpu", embedding=128)
-    training = dict(epochs=24.0, batch=64, learning_rate=0.05, log_every=10, save_every=200)
+    training = dict(epochs=6.0, batch=64, learning_rate=0.05, log_every=5, save_every=200)
     for part in (c.teacher, c.recognizer):
         part.update(network)
         part.optim.update(training)
@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
         dict(size="custom", width=128, depth=4, heads=4, decoder_width=96, decoder_depth=2, decoder_heads=4, patch=8)
     )
     c.mae.relation_from = 0.7
-    c.mae.optim.update(dict(epochs=40.0, batch=64, learning_rate=1.5e-3, log_every=10, save_every=200))
+    c.mae.optim.update(dict(epochs=20.0, batch=64, learning_rate=1.5e-3, log_every=5, save_every=200))
     c.verify.update(dict(identities=80, images=6, count=2000, batch=128))
     c.audit.update(dict(max_queries=500, max_gallery=2048, batch=128))
     c.reconstruct.update(dict(batch=64, shard_records=1024))

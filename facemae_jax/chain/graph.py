@@ -38,8 +38,8 @@ STAGES: dict[str, ModuleType] = {module.VERB: module for module in MODULES}
 
 
 def targets(config: ConfigDict) -> list[Ref]:
-    """What ``run`` is for: a release and the report on it."""
-    return [Ref("publish"), Ref("report")]
+    """What ``run`` is for: the report, and the release. In this order, so that a refusal to publish can be read up in the report."""
+    return [Ref("report"), Ref("publish")]
 
 
 def results(config: ConfigDict, verb: str) -> list[Ref]:

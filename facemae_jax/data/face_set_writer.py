@@ -69,6 +69,10 @@ class FaceSetWriter:
         self._partial = self.version_dir.with_name(self.version_dir.name + PARTIAL)
         self._shards, self._whole = self._partial / "shards", self._partial / "whole"
         if not self.is_whole():
+            # While TFDS is imported it has Python's import replaced (etils.epy.lazy_imports), and threads that import anything then
+            # fail: so here, before the caller starts threads that make records, and not at the first record.
+            import tensorflow_datasets  # noqa: F401
+
             self._prepare()
 
     def is_whole(self) -> bool:

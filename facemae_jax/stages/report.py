@@ -17,7 +17,7 @@ from facemae_jax import logs
 from facemae_jax.data.face_set import FaceSet, open_face_set
 from facemae_jax.data.images import decode_record
 from facemae_jax.report import page
-from facemae_jax.stages import train_recognizer
+from facemae_jax.stages import judges, train_mae, train_recognizer
 from facemae_jax.stages.inputs import Inputs, Ref, faces_ref, pick_faces
 
 VERB = "report"
@@ -25,6 +25,9 @@ VERSION = 1
 SUMMARY = "write report.html: utility, leakage, reconstructions, provenance; one self-contained page"
 FIELDS = {"": ("name", "report", "reconstruct.subset", "data.seen_share", "data.split_seed")}
 UNHASHED = ()
+PLACES = (
+    "recognizer.faces",
+)  # the one setting of done.json that is a path; without a stroke it would not look like one
 
 
 def variants(config: Any) -> tuple[str, ...]:
@@ -33,18 +36,21 @@ def variants(config: Any) -> tuple[str, ...]:
 
 
 def reads(config: Any, variant: str) -> dict[str, Ref]:
-    """Everything that has figures or images to show."""
+    """Everything that has figures or images to show.
+
+    Without faces to verify on, only those recognizers count that judge: the others would be trained for nothing.
+    """
     found = {
-        "audit": Ref("audit"),
-        "reconstruct": Ref("reconstruct"),
         "faces": faces_ref(config, config.reconstruct.subset),
         "train-mae": Ref("train-mae"),
+        "reconstruct": Ref("reconstruct"),
+        "audit": Ref("audit"),
     }
-    recognizers = train_recognizer.variants(config)
-    found |= {f"train-recognizer/{name}": Ref("train-recognizer", name) for name in recognizers}
+    training = [*train_mae.reads(config, "").values(), *judges.reads(config, teacher=False).values()]
     if config.verify.faces:
         found["verify"] = Ref("verify")
-    return found
+        training += [Ref("train-recognizer", name) for name in train_recognizer.variants(config)]
+    return found | {str(ref): ref for ref in training if ref.stage != "import-faces"}
 
 
 def outside(config: Any, variant: str) -> dict[str, str]:
@@ -73,7 +79,7 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
         made=_made(inputs),
     )
     partial = out / "report.html.partial"
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     os.replace(partial, out / "report.html")
     logs.say(f"report: {out / 'report.html'} ({len(text) / 1e6:.1f} MB)")
     return {"table": page.table(verify, audit)}
@@ -114,6 +120,8 @@ def _made(inputs: Inputs) -> dict[str, Any]:
         dict(name=name, seconds=f"{stage['seconds']:.1f}", commit=stage["commit"]) for name, stage in done.items()
     ]
     shown = [
-        (name, str(value)) for name, value in sorted(settings.items()) if not (isinstance(value, str) and "/" in value)
+        (name, str(value))
+        for name, value in sorted(settings.items())
+        if name not in PLACES and not (isinstance(value, str) and "/" in value)
     ]
     return dict(code=f"code {', '.join(commits)}", facts=facts, stages=stages, settings=shown)

@@ -46,10 +46,14 @@ def other(field, value):
     return {"float32": "bfloat16"}.get(value, value + "x")
 
 
+# With one face set of one's own there is no recognizer:original, so no judge may be that.
+BESIDE = {"recognizer.faces": [("audit.judges", "teacher")]}
+
+
 def changed(field):
     """The stages whose fingerprint changes with one field."""
-    before = settings.load("configs/base.py")
-    after = settings.load("configs/base.py")
+    before = settings.load("configs/base.py", BESIDE.get(field, ()))
+    after = settings.load("configs/base.py", BESIDE.get(field, ()))
     parent = after
     for section in field.split(".")[:-1]:
         parent = parent[section]
@@ -93,7 +97,8 @@ def test_what_a_change_touches():
         "report",
     }
     assert changed("mae.irm_weight") == everything_after_mae
-    assert changed("publish.description") == {"publish", "report"}
+    # The page is on what was measured: it is there, too, where publishing is refused.
+    assert changed("publish.description") == {"publish"}
     assert changed("distort.blur") == {"train-recognizer/blur", "verify", "audit", "publish", "report"}
     assert "train-mae" not in changed("verify.count") and "train-recognizer/original" not in changed("verify.count")
     assert "train-mae" not in changed("audit.max_queries")

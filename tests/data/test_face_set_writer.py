@@ -244,3 +244,15 @@ out.write_shard(1, slowly())
     assert list((tmp_path / "1.0.0.partial" / "shards").glob(".*")), "the kill came too late to test anything"
     out.write_shard(0, RECORDS[:3])
     assert content(write(tmp_path / "1.0.0")) == content(write(tmp_path / "other" / "1.0.0"))
+
+
+def test_tfds_is_imported_before_any_record_is_made(tmp_path):
+    # Importing it beside running threads makes their imports fail now and then: in a fresh interpreter it must come first.
+    code = (
+        "import sys; from pathlib import Path; from facemae_jax.data.face_set_writer import FaceSetWriter; "
+        "assert 'tensorflow_datasets' not in sys.modules; "
+        f"FaceSetWriter(Path({str(tmp_path)!r}) / '1.0.0', name='toy', image_size=16); "
+        "assert 'tensorflow_datasets' in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
