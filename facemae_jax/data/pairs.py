@@ -43,7 +43,7 @@ def read_pairs(path: str | Path, faces: Keyed) -> Pairs:
         faces: whose keys are ``…/name/name_0001.ext``, any extension, under any common folder.
 
     Raises:
-        FacemaeError: missing or malformed file (with the line), wrong counts, images that are not in the face set.
+        FacemaeError: missing or malformed file (with the line), wrong counts, images that are not in the face set, or twice.
     """
     path = Path(path)
     try:
@@ -60,7 +60,7 @@ def read_pairs(path: str | Path, faces: Keyed) -> Pairs:
             f"{path}: line 1 promises {folds} × {count} pairs of one person and as many of two, {2 * folds * count} lines, "
             f"but {len(lines) - 1} follow: get the whole file again."
         )
-    where = _positions(faces)
+    where, twice = _positions(faces)
     missing: list[str] = []
     left, right, same, fold = [], [], [], []
     for number, line in enumerate(lines[1:]):
@@ -69,6 +69,10 @@ def read_pairs(path: str | Path, faces: Keyed) -> Pairs:
         for name in (a, b):
             if name not in where:
                 missing.append(name)
+            if name in twice:
+                raise FacemaeError(
+                    f"{path}, line {number + 2}: {name} may be either of two images of verify.faces; import only the set that the list belongs to."
+                )
         left.append(where.get(a, -1))
         right.append(where.get(b, -1))
         same.append(expected_same)
@@ -84,7 +88,7 @@ def read_pairs(path: str | Path, faces: Keyed) -> Pairs:
 
 def _header(path: Path, lines: Sequence[str]) -> tuple[int, int]:
     numbers = lines[0].split() if lines else []
-    if len(numbers) not in (1, 2) or not all(n.isdigit() and int(n) > 0 for n in numbers):
+    if len(numbers) not in (1, 2) or not all(n.isdecimal() and int(n) > 0 for n in numbers):
         raise FacemaeError(
             f"{path}, line 1: expected 'folds<TAB>pairs' or 'pairs', found {lines[0] if lines else 'nothing'!r}."
         )
@@ -94,7 +98,7 @@ def _header(path: Path, lines: Sequence[str]) -> tuple[int, int]:
 def _names(path: Path, number: int, line: str, same: bool) -> tuple[str, str]:
     """The two images of a line, as ``name/name_0001``."""
     parts = line.strip().split("\t") if "\t" in line else line.split()
-    ok = len(parts) == (3 if same else 4) and parts[1].isdigit() and parts[-1].isdigit()
+    ok = len(parts) == (3 if same else 4) and parts[1].isdecimal() and parts[-1].isdecimal()
     if not ok:
         form = "name<TAB>i<TAB>j" if same else "name1<TAB>i<TAB>name2<TAB>j"
         raise FacemaeError(f"{path}, line {number}: expected '{form}', found {line!r}.")
@@ -107,14 +111,17 @@ def _image(name: str, number: int) -> str:
     return f"{name}/{name}_{number:04d}"
 
 
-def _positions(faces: Keyed) -> dict[str, int]:
-    """Last folder and file stem of every key → position."""
-    found = {}
+def _positions(faces: Keyed) -> tuple[dict[str, int], set[str]]:
+    """Last folder and file stem of every key → position; and those names that two keys have."""
+    found: dict[str, int] = {}
+    twice = set()
     for position, key in enumerate(faces.keys()):
         parts = PurePosixPath(unicodedata.normalize("NFC", key)).parts
         stem = PurePosixPath(parts[-1]).stem
-        found["/".join([*parts[-2:-1], stem])] = position
-    return found
+        name = "/".join([*parts[-2:-1], stem])
+        if found.setdefault(name, position) != position:
+            twice.add(name)
+    return found, twice
 
 
 def generate_pairs(labels_n: np.ndarray, *, count: int, folds: int, seed: int) -> Pairs:

@@ -27,7 +27,8 @@ def card_text(facts: dict[str, Any]) -> str:
         "",
         facts["description"],
         "",
-        f"{facts['images']:,} images of {facts['identities']:,} people ({per['min']} to {per['max']} each, median {per['median']:g}). "
+        f"{facts['images']:,} images of {facts['identities']:,} people "
+        f"({per['min']} to {per['max']} each, median {per['median']:g}). "
         + (
             "**No pixel is copied from a source image.**"
             if real == 0
@@ -36,8 +37,8 @@ def card_text(facts: dict[str, Any]) -> str:
         "",
         "## How it was made",
         "",
-        "A masked autoencoder saw the visible patches of each face and painted the image (FaceMAE, arXiv 2205.11090). Keys, labels, order and masks follow "
-        "from a secret that is not part of the release.",
+        "A masked autoencoder saw the visible patches of each face and painted the image (FaceMAE, arXiv 2205.11090). "
+        "Keys, labels, order and masks follow from a secret that is not part of the release.",
         "",
         *(f"- {name}: {text}" for name, text in facts["made"].items()),
         "",
@@ -51,8 +52,8 @@ def card_text(facts: dict[str, Any]) -> str:
         "",
         "## What is not promised",
         "",
-        "- The figures hold for the attacks and judges named. A stronger recognizer, an attacker trained on such images, or one who combines several of "
-        "a person may find more. There is no formal guarantee, such as differential privacy.",
+        "- The figures hold for the attacks and judges named. A stronger recognizer, an attacker trained on such images, or one who combines "
+        "several of a person may find more. There is no formal guarantee, such as differential privacy.",
         "- Each image is painted after a real person, who may be recognized in it by people or machines.",
         f"- Left visible on purpose: the number of people ({facts['identities']:,}) and of images of each, and which images show one person.",
         "",
@@ -74,8 +75,9 @@ def card_text(facts: dict[str, Any]) -> str:
 
 def _audit(audit: dict[str, Any]) -> list[str]:
     lines = [
-        f"{audit['queries']:,} protected images searched {audit['gallery']:,} originals, among them their own sources. Rank-1 rates in %: *same image* is the own "
-        "source; *same identity* another image of the person when the own source is taken away.",
+        f"{audit['queries']:,} protected images searched {audit['gallery']:,} originals, among them their own sources. "
+        "Rank-1 rates in %: *same image* is the own source; *same identity* another image of the person when the own source "
+        "is taken away.",
         "",
         "| judge | independent of the teacher | variant | same image | same identity |",
         "|---|---|---|---|---|",
@@ -97,8 +99,8 @@ def _utility(utility: dict[str, Any] | None) -> list[str]:
     if utility is None:
         return ["Not measured: no faces to verify on were given."]
     lines = [
-        f"Recognizers trained by one recipe ({utility['recipe']}) on each variant of the same people, verified on {utility['pairs']:,} pairs of other people "
-        f"({utility['folds']} folds). `original` is the real-data control.",
+        f"Recognizers trained by one recipe ({utility['recipe']}) on each variant of the same people, verified on "
+        f"{utility['pairs']:,} pairs of other people ({utility['folds']} folds). `original` is the real-data control.",
         "",
         "| trained on | accuracy % | ± one standard error |",
         "|---|---|---|",

@@ -76,7 +76,10 @@ def answer(verify: dict[str, Any] | None, audit: dict[str, Any]) -> list[str]:
     said = []
     if "reconstruction" in utility:
         ours = utility["reconstruction"]["accuracy"]
-        text = f"Utility: a recognizer trained on the painted faces is right in {percent(ours['mean'], ours['standard_error'])} % of pairs of people it never saw"
+        text = (
+            f"Utility: a recognizer trained on the painted faces is right in {percent(ours['mean'], ours['standard_error'])} % of pairs "
+            "of people it never saw"
+        )
         others = [
             f"{percent(utility[name]['accuracy']['mean'])} % when trained on {words}"
             for name, words in (("original", "the originals"), ("mask", "masked faces"), ("blur", "blurred faces"))
@@ -92,11 +95,13 @@ def answer(verify: dict[str, Any] | None, audit: dict[str, Any]) -> list[str]:
         identity, _ = leakage(judge, "reconstruction", "same_identity")
         ceiling = (judge["ceiling"]["same_identity"] or {"rank": {"1": None}})["rank"]["1"]
         chance = judge["variants"]["reconstruction"]["retrieval"]["same_image"]["chance"]["rank"]["1"]
-        said.append(
+        text = (
             f"Leakage, attacker {judge['name']}: of {audit['queries']} painted faces, {percent(image)} % find their own source first among "
-            f"{audit['gallery']} originals (blind guess {percent(chance, digits=2)} %), and {percent(identity)} % find the same person in another image "
-            f"(originals as queries: {percent(ceiling)} %)."
+            f"{audit['gallery']} originals (blind guess {percent(chance, digits=2)} %)"
         )
+        if identity is not None:
+            text += f", and {percent(identity)} % find the same person in another image (originals as queries: {percent(ceiling)} %)"
+        said.append(text + ".")
     return said
 
 
@@ -142,7 +147,9 @@ def render(
         {far for row in (verify or {"rows": []})["rows"] for far in row["tar_at_far"]}, key=float, reverse=True
     )
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = environment.from_string(resources.files(__package__).joinpath("page.html.jinja").read_text())
+    template = environment.from_string(
+        resources.files(__package__).joinpath("page.html.jinja").read_text(encoding="utf-8")
+    )
     return template.render(
         name=name,
         answer=answer(verify, audit),
@@ -155,7 +162,7 @@ def render(
         chance_utility="50.0" if verify else "–",
         queries=audit["queries"],
         gallery=audit["gallery"],
-        trade_offs=[_trade_off(judge, names, utility) for judge in audit["judges"]] if utility else [],
+        trade_offs=[figure for judge in audit["judges"] if (figure := _trade_off(judge, names, utility))],
         gallery_image=figures.image_grid(images_nHWC, columns=COLUMNS),
         gallery_caption=f"{len(images_nHWC)} of {reconstruction['images']:,} reconstructions, as they are published.",
         originals="" if originals_nHWC is None else figures.image_grid(originals_nHWC, columns=COLUMNS),
@@ -181,11 +188,11 @@ def _judge(judge: dict[str, Any]) -> dict[str, Any]:
         for name, found in judge["variants"].items()
         if found["retrieval"]["same_identity"]
     ]
-    shown = judge["variants"].get("reconstruction") or next(iter(judge["variants"].values()))
-    histogram = shown["matching"]["histogram"]
+    shown = "reconstruction" if "reconstruction" in judge["variants"] else next(iter(judge["variants"]))
+    histogram = judge["variants"][shown]["matching"]["histogram"]
     middles = [(a + b) / 2 for a, b in zip(histogram["edges"], histogram["edges"][1:], strict=False)]
     scores = [
-        Line("reconstruction and own source", middles, histogram["mated"]),
+        Line(f"{shown} and own source", middles, histogram["mated"]),
         Line("and other people", middles, histogram["non_mated"]),
     ]
     return dict(
@@ -194,12 +201,14 @@ def _judge(judge: dict[str, Any]) -> dict[str, Any]:
         reason=judge["reason"],
         chance_image=percent(chance["same_image"], digits=2),
         chance_identity=percent(chance["same_identity"], digits=2),
-        cmc=Markup(figures.curves(lines, x="k", y="share found among the first k", log_x=True)),
+        cmc=Markup(figures.curves(lines, x="k", y="share found among the first k", log_x=True) if lines else ""),
+        shown=shown,
         scores=Markup(figures.curves(scores, x="cosine", y="share of scores")),
     )  # fmt: skip
 
 
-def _trade_off(judge: dict[str, Any], names: list[str], utility: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _trade_off(judge: dict[str, Any], names: list[str], utility: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """The figure of one judge; None where no variant has both figures."""
     points = []
     for name in names:
         found, error = leakage(judge, name, "same_identity")
@@ -208,6 +217,8 @@ def _trade_off(judge: dict[str, Any], names: list[str], utility: dict[str, dict[
             points.append(
                 Point(name, 100 * found, 100 * accuracy["mean"], 100 * (error or 0), 100 * accuracy["standard_error"])
             )
+    if not points:
+        return None
     svg = figures.trade_off(points, x=f"leakage to {judge['name']}: same identity, rank 1 (%)", y="utility (%)")
     return dict(svg=Markup(svg), caption=f"Utility against leakage to {judge['name']}. The upper left corner is best.")
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
 import shutil
+import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +38,7 @@ FIELDS = {
 }  # fmt: skip
 UNHASHED = ("data.seen", "data.unseen", "verify.faces")
 SOFTWARE = ("jax", "flax", "optax", "numpy", "simplejpeg")
-SHORTEST_NAME = 4  # characters: shorter names occur in ordinary words
+SHORTEST_NAME = 4  # bytes of UTF-8: shorter names occur in ordinary words; a Chinese one has three bytes a character
 
 
 def variants(config: Any) -> tuple[str, ...]:
@@ -69,8 +72,12 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
     p = config.publish
     version = out / p.name / p.version
     metadata = _metadata(config, inputs, facts, made)
+    written = [p.name, p.description, config.data.terms, *(judge["name"] for judge in facts["audit"]["judges"])]
     check_no_names(
-        card + json.dumps(metadata, ensure_ascii=False), pick_faces(config, inputs["faces"], config.reconstruct.subset)
+        card + json.dumps(metadata, ensure_ascii=False),
+        "\n".join(written),
+        pick_faces(config, inputs["faces"], config.reconstruct.subset),
+        [place for place in (config.data.seen, config.data.unseen, config.verify.faces) if "/" in place],
     )
     if not (version / "card.md").is_file():
         shutil.rmtree(version, ignore_errors=True)  # a finished face set without its card: killed in between
@@ -88,7 +95,7 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
                 bar.update(len(places))
         writer.finish(len(released))
         partial = version / ".card.md.partial"
-        partial.write_text(card)
+        partial.write_text(card, encoding="utf-8")
         os.replace(partial, version / "card.md")
     logs.say(f"publish: {len(released):,} images in {out.name}/{p.name}/{p.version}, with card.md")
     return dict(name=p.name, version=p.version, images=len(released), identities=made["identities"])
@@ -107,23 +114,38 @@ def _check_allowed(config: Any, made: dict[str, Any]) -> None:
         )
 
 
-def check_no_names(text: str, faces: FaceSet) -> None:
-    """No name of four characters or more, no key and no path of the source may stand in a text that leaves.
+def check_no_names(text: str, written: str, faces: FaceSet, places: Iterable[str] = ()) -> None:
+    """No name of four letters or more, no key and no path of the source may stand in what leaves.
+
+    Args:
+        text: all of it.
+        written: what people wrote of it. Names that are plain words are looked for in this part alone: somebody's folder may
+            be called ``mask`` or ``train``, as the card's own sentences are.
+        faces: the source. A folder that all its people lie in is nobody's name.
+        places: further paths.
 
     Raises:
         FacemaeError: with the number of finds, not the finds: an error message may be shared too.
     """
-    names = {part for name in faces.identity_names for part in (name, *name.split("/"), name.replace("_", " "))}
-    hidden = {
-        name
-        for name in names | set(faces.keys()) | {str(faces.path)}
-        if len(name) >= SHORTEST_NAME and not name.isdigit()
-    }
-    found = sum(name.casefold() in text.casefold() for name in hidden)
+    names = faces.identity_names
+    common = set.intersection(*(set(name.split("/")) for name in names)) if len(names) > 1 else set()
+    parts = {part for name in names for part in (name, *name.split("/"))} - common
+    parts |= {part.replace("_", " ") for part in parts}
+    folded = {_folded(part) for part in parts | set(faces.keys()) | {str(faces.path), *places}}
+    hidden = {part for part in folded if len(part.encode()) >= SHORTEST_NAME and not part.isdigit()}
+    words = {part for part in hidden if part.isascii() and part.isalpha()}
+    text, said = _folded(text), set(re.findall(r"[^\W\d_]+", _folded(written)))
+    found = sum(part in text for part in hidden - words) + len(words & said)
     if found:
         raise FacemaeError(
-            f"the card or the metadata would carry {found} name(s) of the source: look for them in publish.description, publish.name and data.terms."
+            f"the card or the metadata would carry {found} name(s) of the source: look for them in publish.description, publish.name, "
+            "data.terms and the file names of judges."
         )
+
+
+def _folded(text: str) -> str:
+    """Without regard to case and Unicode form: a name typed is not always stored in the same bytes."""
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def _facts(config: Any, inputs: Inputs, made: dict[str, Any], released: FaceSet) -> dict[str, Any]:

@@ -25,9 +25,7 @@ VERSION = 1
 SUMMARY = "write report.html: utility, leakage, reconstructions, provenance; one self-contained page"
 FIELDS = {"": ("name", "report", "reconstruct.subset", "data.seen_share", "data.split_seed")}
 UNHASHED = ()
-PLACES = (
-    "recognizer.faces",
-)  # the one setting of done.json that is a path; without a stroke it would not look like one
+PLACES = ("recognizer.faces",)  # settings that are paths, also those that do not look like one
 
 
 def variants(config: Any) -> tuple[str, ...]:
