@@ -21,7 +21,7 @@ def get_config(machine: str = "gpu") -> ConfigDict:
     c.mae.update(dict(size="custom", width=384, depth=10, heads=6, dtype="bfloat16"))
     if machine == "cpu":
         network = dict(network="cpu", embedding=128)
-        training = dict(epochs=12.0, batch=128, learning_rate=0.1)
+        training = dict(epochs=9.0, batch=128, learning_rate=0.1)
         for part in (c.teacher, c.recognizer):
             part.update(network)
             part.optim.update(training)
@@ -37,7 +37,7 @@ def get_config(machine: str = "gpu") -> ConfigDict:
                 decoder_heads=4,
             )
         )
-        c.mae.optim.update(dict(epochs=20.0, batch=64, learning_rate=1e-3))
+        c.mae.optim.update(dict(epochs=12.0, batch=32, learning_rate=1e-3))
         c.audit.update(dict(max_queries=1000, max_gallery=3000))
     elif machine != "gpu":
         raise FacemaeError(f"configs/celeba_lfw.py:{machine}: choose gpu or cpu.")

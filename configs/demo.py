@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
         dict(size="custom", width=128, depth=4, heads=4, decoder_width=96, decoder_depth=2, decoder_heads=4, patch=8)
     )
     c.mae.relation_from = 0.7
-    c.mae.optim.update(dict(epochs=20.0, batch=64, learning_rate=1.5e-3, log_every=5, save_every=200))
+    c.mae.optim.update(dict(epochs=16.0, batch=16, learning_rate=1.5e-3, log_every=20, save_every=500))
     c.verify.update(dict(identities=80, images=6, count=2000, batch=128))
     c.audit.update(dict(max_queries=500, max_gallery=2048, batch=128))
     c.reconstruct.update(dict(batch=64, shard_records=1024))

@@ -22,7 +22,9 @@ def get_config(model: str = "") -> ConfigDict:
     files = [folder / "model.json" for folder in (Path(model).expanduser(), Path(model).expanduser() / "model")]
     file = next((file for file in files if file.is_file()), None)
     if file is None:
-        raise FacemaeError(f"configs/deploy.py:{model}: no model.json there; name a train-mae-… directory or its model/.")
+        raise FacemaeError(
+            f"configs/deploy.py:{model}: no model.json there; name a train-mae-… directory or its model/."
+        )
     described = json.loads(file.read_text())
     if described.get("kind") != "mae":
         raise FacemaeError(f"configs/deploy.py:{model}: {file} describes a {described.get('kind')}, not an MAE.")

@@ -5,6 +5,7 @@ Reads the command line, sets up devices and quiet logs, hands over to ``chain``.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import sys
@@ -129,8 +130,22 @@ def help_text(verb: str) -> str:
     return "\n".join(lines)
 
 
+def keep_freed_memory() -> None:
+    """Have glibc keep and reuse the memory of large arrays instead of giving it back to the system after every step.
+
+    Giving it back and faulting it in again takes over a fifth of a training step on CPUs. Other C libraries are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        trim_threshold, top_pad, mmap_max = -1, -2, -4  # names in <malloc.h>
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(top_pad, 64 << 20)
+
+
 def prepare(workdir: Path) -> None:
-    """Quiet logs, and compiled programs kept in the workdir. Before the first use of a device."""
+    """Quiet logs, memory that is kept, and compiled programs kept in the workdir. Before the first use of a device."""
+    keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     import jax

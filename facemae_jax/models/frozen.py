@@ -63,7 +63,8 @@ def frozen_network(variables: Tree, description: dict[str, Any], *, digest: str)
     size = description["image_size"]
 
     def apply(params: Tree, images_BHWC: jax.Array) -> jax.Array:
-        return unit(network.apply(params, resized(images_BHWC, size), train=False))
+        embeddings_BE: Any = network.apply(params, resized(images_BHWC, size), train=False)
+        return unit(embeddings_BE)
 
     name = description.get("name") or description["network"]
     return Frozen(variables, apply, size, description["embedding"], digest, name)

@@ -32,7 +32,8 @@ def read_onnx(path: str | Path) -> OnnxGraph:
     """The model in a file.
 
     Raises:
-        FacemaeError: as :func:`models.onnx_read.read_graph`, or when the output is no vector per image.
+        FacemaeError: as :func:`models.onnx_read.read_graph`, when the nodes do not fit images of that size, or when the
+            output is no vector per image.
     """
     graph = read_graph(Path(path))
 
@@ -40,7 +41,16 @@ def read_onnx(path: str | Path) -> OnnxGraph:
         return run_graph(graph, params, data_BCHW)
 
     size = graph.input_size or PROBE
-    shape = jax.eval_shape(apply, graph.weights, jax.ShapeDtypeStruct((2, 3, size, size), np.float32)).shape
+    try:
+        shape = jax.eval_shape(apply, graph.weights, jax.ShapeDtypeStruct((2, 3, size, size), np.float32)).shape
+    except FacemaeError as error:
+        raise FacemaeError(f"onnx:{path}: {error}") from error
+    except Exception as error:  # whatever two shapes that do not fit raise
+        reason = next(iter(str(error).strip().splitlines()), "")[:200]
+        raise FacemaeError(
+            f"onnx:{path} cannot be computed on two images of {size}×{size} pixels ({type(error).__name__}: {reason}): "
+            "export it with a fixed image size and a free batch size."
+        ) from error
     if len(shape) != 2 or shape[0] != 2:
         raise FacemaeError(
             f"onnx:{path}: for two images the output has the shape {shape}, expected one vector for each."

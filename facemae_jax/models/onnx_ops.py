@@ -6,8 +6,8 @@ operator that names axes gets the published channels-first form first. Source: t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -80,12 +80,13 @@ def convolution(inputs: list[Value], given: Attributes) -> Value:
 Pads = tuple[tuple[int, int], ...]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _depthwise(x_BHWC: jax.Array, taps_HWC: jax.Array, strides: tuple, dilations: tuple, pads: Pads) -> jax.Array:
     """One filter per channel, as a sum over its taps: on CPUs several times faster than XLA's grouped convolution."""
     padded = jnp.pad(x_BHWC, ((0, 0), *pads, (0, 0)))
     windows = _windows(padded.shape, taps_HWC.shape, strides, dilations)
-    return sum(padded[window] * taps_HWC[row, column][None, None, None] for row, column, window in windows)
+    parts = [padded[window] * taps_HWC[row, column][None, None, None] for row, column, window in windows]
+    return functools.reduce(jnp.add, parts)
 
 
 def _windows(shape: tuple, taps: tuple, strides: tuple, dilations: tuple) -> list[tuple[int, int, tuple]]:
@@ -100,11 +101,11 @@ def _windows(shape: tuple, taps: tuple, strides: tuple, dilations: tuple) -> lis
     return result
 
 
-def _depthwise_forward(x_BHWC, taps_HWC, strides, dilations, pads):  # type: ignore[no-untyped-def]
+def _depthwise_forward(x_BHWC, taps_HWC, strides, dilations, pads):
     return _depthwise(x_BHWC, taps_HWC, strides, dilations, pads), (x_BHWC, taps_HWC)
 
 
-def _depthwise_backward(strides, dilations, pads, kept, g_BHWC):  # type: ignore[no-untyped-def]
+def _depthwise_backward(strides, dilations, pads, kept, g_BHWC):
     """The gradient of the image is again such a sum, of the spread-out gradient with the filter turned round."""
     x_BHWC, taps_HWC = kept
     padded = jnp.pad(x_BHWC, ((0, 0), *pads, (0, 0)))
@@ -141,15 +142,21 @@ def batch_normalization(inputs: list[Value], given: Attributes) -> Value:
 
 
 def prelu(inputs: list[Value], given: Attributes) -> Value:
-    """x where x ≥ 0, slope · x elsewhere; one slope, or one per channel."""
+    """x where x ≥ 0, slope · x elsewhere; the slope has any shape that broadcasts to x.
+
+    A vector that fits the channels and not the columns is one slope per channel, as exports from before opset 7 mean it.
+    """
     x, slope = inputs[0], inputs[1].array
+    rank, shape = x.array.ndim, tuple(slope.shape)
+    channels, columns = x.array.shape[-1 if x.last else 1], x.array.shape[-2 if x.last else -1]
+    each = shape[-(rank - 1) :] == (channels, *[1] * (rank - 2)) and slope.size == channels
     if slope.size == 1:
-        bent = x.array * jnp.reshape(slope, (1,) * x.array.ndim)
-    elif slope.size == x.array.shape[-1 if x.last else 1]:
+        bent = x.array * jnp.reshape(slope, (1,) * rank)
+    elif each or (shape == (channels,) and channels != columns):
         bent = x.array * _along_channels(x, slope)
     else:
         x = Value(first(x))
-        bent = x.array * _broadcast(slope, x.array.ndim)
+        bent = x.array * _broadcast(slope, rank)
     return x._replace(array=jnp.where(x.array >= 0, x.array, bent))
 
 
@@ -236,6 +243,10 @@ def _pool(name: str) -> Operator:
         def reduce(array: Any, start: float, operation: Any) -> Any:
             return jax.lax.reduce_window(array, start, operation, window, steps, pads, window_dilation=apart)
 
+        if name == "MaxPool" and max(dilations) > 1:  # reduce_window has no gradient there
+            padded = jnp.pad(x, pads, constant_values=-jnp.inf)
+            windows = _windows(padded.shape, tuple(kernel), tuple(strides), tuple(dilations))
+            return Value(functools.reduce(jnp.maximum, [padded[window] for _, _, window in windows]), True)
         if name == "MaxPool":
             return Value(reduce(x, -jnp.inf, jax.lax.max), True)
         counted = jnp.full_like(x[:1, :, :, :1], 1.0)

@@ -48,8 +48,9 @@ def read_graph(path: Path) -> Graph:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
     except Exception as error:  # onnx and protobuf raise several unrelated kinds
+        reason = next(iter(str(error).strip().splitlines()), "")[:200]
         raise FacemaeError(
-            f"onnx:{path} is not a readable ONNX model ({type(error).__name__}): download or export it again."
+            f"onnx:{path} is not a readable ONNX model ({type(error).__name__}: {reason}): download or export it again."
         ) from error
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     nodes = []
@@ -108,6 +109,8 @@ def fold_norms(graph: Graph) -> Graph:
         before = made_by.get(node.inputs[0])
         if node.kind != "BatchNormalization" or before is None or before.kind != "Conv" or readers[before.output] != 1:
             continue
+        if any(name not in weights for name in (*before.inputs[1:], *node.inputs[1:5])):
+            continue  # they come from another node, such as an Identity that shares them
         scale, bias, mean, variance = (weights[name].astype(np.float64) for name in node.inputs[1:5])
         factor = scale / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
         kernel, shift = f"{node.output}:kernel", f"{node.output}:bias"

@@ -6,7 +6,7 @@ Sources: Dosovitskiy et al. 2020 (arXiv 2010.11929); He et al. 2021 (arXiv 2111.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -116,7 +116,7 @@ STACKED = "blocks"
 
 def unstack(params: dict) -> dict:
     """Parameters of scanned stacks, anywhere in the tree, as those of unrolled ones; others unchanged."""
-    result = {}
+    result: dict[str, Any] = {}
     for name, value in params.items():
         if name == STACKED:
             depth = jax.tree.leaves(value)[0].shape[0]

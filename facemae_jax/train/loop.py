@@ -106,7 +106,7 @@ def train(
         restored = checkpoints.restore(target)
         if restored is not None:
             state, done, meta = restored
-            _check_meta(meta, fingerprint, out)
+            _check_meta(meta, fingerprint, mesh, out)
         else:
             state, done = (state() if callable(state) else state), 0
         writer = logs.MetricWriter(out, done)
@@ -120,7 +120,7 @@ def train(
 
 
 def _run(phases, state, batches, done, steps, mesh, optim, fingerprint, label, checkpoints, writer, signals):  # type: ignore[no-untyped-def]
-    meta = _meta(fingerprint)
+    meta = _meta(fingerprint, mesh)
     pending: tuple[int, Any] | None = None
     good, loss = done, math.inf
 
@@ -133,10 +133,13 @@ def _run(phases, state, batches, done, steps, mesh, optim, fingerprint, label, c
         pending = None
         values = {name: float(value) for name, value in metrics.items()}
         loss = values["loss"]
-        if not all(math.isfinite(value) for value in values.values()):
+        bad = [name for name in ("loss", *sorted(values)) if not math.isfinite(values[name])]
+        if bad:
+            latest = checkpoints.latest()
+            kept = "no checkpoint was saved yet" if latest is None else f"the checkpoint of step {latest} is kept"
             raise FacemaeError(
-                f"{label}: the loss became {loss} between steps {good + 1} and {at}: lower optim.learning_rate, or set optim.clip; "
-                f"the checkpoint of step {checkpoints.latest() or 0} is kept."
+                f"{label}: {bad[0]} became {values[bad[0]]} between steps {good + 1} and {at}: "
+                f"lower optim.learning_rate, or set optim.clip; {kept}."
             )
         good = at
         bar.note(loss=loss)
@@ -152,37 +155,40 @@ def _run(phases, state, batches, done, steps, mesh, optim, fingerprint, label, c
             done += 1
             bar.update(optim.batch)
             settle()
-            due = done % optim.save_every == 0 or done == steps or signals.received is not None
+            stop = signals.received  # read once: a signal that comes later is for the next step
+            due = done % optim.save_every == 0 or done == steps or stop is not None
             if due or done % optim.log_every == 0:
                 pending = (done, metrics)
             # Save before next(feed): what is saved is exactly the state after `done` batches.
             if due:
                 settle()
                 checkpoints.save(done, state, meta, loss)
-            if signals.received is not None and done < steps:
+            if stop is not None and done < steps:
                 checkpoints.wait()
-                name = signal.Signals(signals.received).name
+                name = signal.Signals(stop).name
                 raise Interrupted(
-                    f"{label} got {name} and saved step {done} of {steps}; the same command goes on from there.",
-                    signals.received,
+                    f"{label} got {name} and saved step {done} of {steps}; the same command goes on from there.", stop
                 )
     return state
 
 
-def _meta(fingerprint: str) -> dict[str, Any]:
-    device = jax.devices()[0].device_kind
-    return dict(fingerprint=fingerprint, jax=jax.__version__, device=device, threads=len(os.sched_getaffinity(0)))
+def _meta(fingerprint: str, mesh: Mesh) -> dict[str, Any]:
+    return dict(
+        fingerprint=fingerprint,
+        jax=jax.__version__,
+        device=jax.devices()[0].device_kind,
+        mesh=" × ".join(map(str, mesh.devices.shape)),  # sums over other devices round otherwise
+        threads=len(os.sched_getaffinity(0)),
+    )
 
 
-def _check_meta(meta: dict[str, Any], fingerprint: str, out: Path) -> None:
+def _check_meta(meta: dict[str, Any], fingerprint: str, mesh: Mesh, out: Path) -> None:
     if meta.get("fingerprint") != fingerprint:
         raise FacemaeError(
             f"{out / 'checkpoints'} belongs to another run: give this one another workdir, or delete that directory."
         )
-    now = _meta(fingerprint)
-    changed = [
-        f"{name} {meta.get(name)} → {now[name]}" for name in ("jax", "device", "threads") if meta.get(name) != now[name]
-    ]
+    now = _meta(fingerprint, mesh)
+    changed = [f"{name} {meta.get(name)} → {value}" for name, value in now.items() if meta.get(name) != value]
     if changed:
         logs.warn(
             f"{out.name} goes on under other conditions ({', '.join(changed)}): the result will not equal an unbroken run bit for bit."

@@ -14,8 +14,8 @@ NO_DECAY = ("bias", "scale", "slope", "token", "position")
 
 
 def total_steps(optim: Any, images: int) -> int:
-    """ceil(epochs · images / batch), at least 1."""
-    return max(1, math.ceil(optim.epochs * images / optim.batch))
+    """ceil(epochs · images / batch), at least 1; a binary hair above a whole number (1.1 · 100 / 10) is no step more."""
+    return max(1, math.ceil(round(optim.epochs * images / optim.batch, 6)))
 
 
 def schedule(optim: Any, steps: int) -> optax.Schedule:
