@@ -1,5 +1,6 @@
 """The door: what it reads, what it refuses, and in which words. The chain itself is run in tests/chain/test_runner.py."""
 
+import ctypes
 import errno
 import subprocess
 import sys
@@ -88,3 +89,19 @@ def test_every_verb_has_a_summary_and_a_docstring():
         assert module.SUMMARY and module.__doc__ and module.VERSION >= 1
     with pytest.raises(FacemaeError):
         settings.load("configs/base.py", [("nothing", "1")])
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc can be told to keep freed memory")
+def test_freed_memory_is_kept_for_the_next_step():
+    # Page faults of twenty large arrays made and dropped, one after another: with the setting only the first one faults its pages in.
+    code = (
+        "import resource, sys, numpy; from facemae_jax.__main__ import keep_freed_memory; "
+        "keep_freed_memory() if sys.argv[1] == 'keep' else None; numpy.ones(1); "
+        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt; before = faults(); "
+        "[numpy.ones(1 << 21).sum() for _ in range(20)]; print(faults() - before)"
+    )
+    counts = {}
+    for what in ("keep", "leave"):
+        done = subprocess.run([sys.executable, "-c", code, what], capture_output=True, text=True, check=True)
+        counts[what] = int(done.stdout)
+    assert counts["keep"] < counts["leave"] / 4, counts

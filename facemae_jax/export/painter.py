@@ -10,6 +10,7 @@ import dataclasses
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,8 @@ def paint(
     units_BHWC = to_unit(images_BHWC)
     keys_B = jax.random.wrap_key_data(mask_seeds_B2, impl="threefry2x32")
     mask = random_mask(keys_B, patches=model.config.patches, visible=model.config.visible)
-    painted_BHWC = to_uint8(model.apply({"params": params}, units_BHWC, mask.visible_BV).pixels_BHWC)
+    output: Any = model.apply({"params": params}, units_BHWC, mask.visible_BV)
+    painted_BHWC = to_uint8(output.pixels_BHWC)
     if composition == "paste":
         return paste(painted_BHWC, images_BHWC, mask.hidden_BN, model.config.patch)
     return painted_BHWC

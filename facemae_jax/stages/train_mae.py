@@ -94,7 +94,7 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
     if warm is not None and config.mae.scan:
         plain = warm
 
-        def warm(variables):  # type: ignore[no-untyped-def]
+        def warm(variables):
             return {"params": stack(plain({"params": unstack(variables["params"])})["params"])}
 
     fitted = fit(

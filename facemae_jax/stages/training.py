@@ -85,7 +85,7 @@ def fit(
         params, extra = jax.device_put((variables.pop("params"), variables), where)
         return state.replace(params=params, extra=extra)
 
-    def batches(start_step: int):  # type: ignore[no-untyped-def]
+    def batches(start_step: int):
         return train_batches(
             faces, batch=optim.batch, seed=config.seed, start_step=start_step, transform=transform,
             augment=Augment(flip=section.augment.flip, crop=section.augment.crop), threads=config.data.threads,
@@ -144,7 +144,8 @@ def warm_start(place: str, kind: str, field: str) -> Callable[[Tree], Tree] | No
             raise FacemaeError(f"{field}={place} holds a {description.get('kind')}, expected a {kind}.")
         mine = dict(variables)
         network = mine["params"].get("network") if kind == "recognizer" else mine["params"]
-        same = jax.tree.structure(network) == jax.tree.structure(given["params"]) and all(
+        mine_is: Any = jax.tree.structure(network)
+        same = mine_is == jax.tree.structure(given["params"]) and all(
             a.shape == b.shape for a, b in zip(jax.tree.leaves(network), jax.tree.leaves(given["params"]), strict=True)
         )
         if not same:

@@ -119,7 +119,7 @@ def train(
             writer.close()
 
 
-def _run(phases, state, batches, done, steps, mesh, optim, fingerprint, label, checkpoints, writer, signals):  # type: ignore[no-untyped-def]
+def _run(phases, state, batches, done, steps, mesh, optim, fingerprint, label, checkpoints, writer, signals):
     meta = _meta(fingerprint, mesh)
     pending: tuple[int, Any] | None = None
     good, loss = done, math.inf

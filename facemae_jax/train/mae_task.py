@@ -5,7 +5,7 @@ total = pixel_weight · MSE + irm_weight · L_IRM + feature_weight · (1 − e·
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -70,12 +70,13 @@ def mae_task(model: Mae, loss: MaeLoss, *, teacher: Frozen | None, mesh: Mesh) -
         # The activations are pinned over the mesh, so the images of this rehearsal must divide over it.
         images = jnp.zeros((mesh.size, c.image_size, c.image_size, 3))
         visible_BV = jnp.broadcast_to(jnp.arange(c.visible, dtype=jnp.int32)[None], (mesh.size, c.visible))
-        return model.init(key, images, visible_BV)
+        return dict(model.init(key, images, visible_BV))
 
-    def total(params: Tree, extra: Tree, frozen: Tree, batch: Batch, keys: dict[str, jax.Array]):  # type: ignore[no-untyped-def]
+    def total(params: Tree, extra: Tree, frozen: Tree, batch: Batch, keys: dict[str, jax.Array]):
         images_BHWC = to_unit(batch.images_BHWC)
         mask = random_mask(image_keys(keys["mask"], len(images_BHWC)), patches=c.patches, visible=c.visible)
-        painted_BHWC = model.apply({"params": params}, images_BHWC, mask.visible_BV).pixels_BHWC
+        output: Any = model.apply({"params": params}, images_BHWC, mask.visible_BV)
+        painted_BHWC = output.pixels_BHWC
         parts = {"pixel": pixel_loss(painted_BHWC, images_BHWC, patch=c.patch, normalise=loss.norm_pix).mean()}
         value = loss.pixel_weight * parts["pixel"]
         if loss.needs_teacher and teacher is not None:

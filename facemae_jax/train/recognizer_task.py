@@ -49,7 +49,7 @@ def recognizer_task(
         variables["params"] = {"network": variables["params"], "centres_KE": centres_KE}
         return variables
 
-    def loss(params: Tree, extra: Tree, frozen: Tree, batch: Batch, keys: dict[str, jax.Array]):  # type: ignore[no-untyped-def]
+    def loss(params: Tree, extra: Tree, frozen: Tree, batch: Batch, keys: dict[str, jax.Array]):
         images_BHWC = pin_batch(to_unit(batch.images_BHWC), mesh)
         embeddings_BE, extra = network.apply(
             {"params": params["network"], **extra},

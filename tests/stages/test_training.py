@@ -47,9 +47,9 @@ def fit(config, faces, out, tasks=None, **more):
 
 def test_tasks_follow_each_other_on_one_state(tmp_path, monkeypatch, faces):
     config = settings(monkeypatch, mae__optim__epochs=4.0)  # 10 steps of 8 images, of 20 in all
-    fitted = fit(config, faces, tmp_path / "out", [(0.25, line("first")), (1.0, line("then"))])
+    fitted = fit(config, faces, tmp_path / "out", [(0.28, line("first")), (1.0, line("then"))])
     told = metrics(tmp_path / "out")
-    assert ["first" in values for values in told] == [True] * 2 + [False] * 8  # round(0.25 · 10) is 2
+    assert ["first" in values for values in told] == [True] * 3 + [False] * 7  # round(0.28 · 10) is 3
     assert float(fitted.state.extra["steps"]) == int(fitted.state.step) == 10
     seconds = fitted.summary.pop("seconds")
     assert seconds >= 0
@@ -84,6 +84,11 @@ def test_the_seed_decides_how_weights_begin(tmp_path, monkeypatch, faces):
         for seed, name in ((1, "a"), (1, "b"), (2, "c"))
     ]
     assert first[0] == first[1] != first[2]
+
+
+def test_micro_batches_are_taken_as_the_config_says(tmp_path, monkeypatch, faces):
+    config = settings(monkeypatch, mae__optim__batch=16, mae__optim__accumulate=2)  # 2 steps
+    assert float(fit(config, faces, tmp_path / "out").state.extra["steps"]) == 4
 
 
 def test_a_finished_run_is_read_and_not_made_again(tmp_path, monkeypatch, faces):
