@@ -99,7 +99,7 @@ def test_freed_memory_is_kept_for_the_next_step():
         "import resource, sys, numpy; from facemae_jax.__main__ import keep_freed_memory; "
         "keep_freed_memory() if sys.argv[1] == 'keep' else None; numpy.ones(1); "
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt; before = faults(); "
-        "[numpy.ones(1 << 21).sum() for _ in range(20)]; print(faults() - before)"
+        "[numpy.ones(1 << 23).sum() for _ in range(20)]; print(faults() - before)"
     )
     counts = {}
     for what in ("keep", "leave"):
