@@ -79,8 +79,10 @@ def write_faces(path, people=16, images=2, size=SIZE, seed=0):
 def compiled_quickly():
     """LLVM's slow passes are half of compiling; none of these tests is about speed."""
     jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)  # the default
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)  # the default
 
 
 def run_stage(module, config, given, out, variant=""):
