@@ -178,7 +178,7 @@ def serve(call: Call) -> None:
             last = chain.result(graph.Ref("report"))
             logs.say(((last.done or {})["summary"]["table"]).rstrip())
             release = chain.result(graph.Ref("publish"))
-            logs.say(f"release: {release.path}\nreport:  {last.path / 'report.html'}")
+            logs.say(f"release: {release.path / graph.STAGES['publish'].RELEASE}\nreport:  {last.path / 'report.html'}")
         else:
             chain.run(graph.results(config, call.verb), with_upstream=False)
 

@@ -38,6 +38,7 @@ FIELDS = {
 }  # fmt: skip
 UNHASHED = ("data.seen", "data.unseen", "verify.faces")
 SOFTWARE = ("jax", "flax", "optax", "numpy", "simplejpeg")
+RELEASE = "release"  # the folder that leaves; its place is what readers call data_dir
 SHORTEST_NAME = 4  # bytes of UTF-8: shorter names occur in ordinary words; a Chinese one has three bytes a character
 
 
@@ -63,14 +64,14 @@ def outside(config: Any, variant: str) -> dict[str, str]:
 
 
 def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
-    """Write ``NAME/VERSION`` and ``card.md``."""
+    """Write ``release/NAME/VERSION`` with its ``card.md``; what else lies in ``out`` is the chain's, and stays."""
     made = json.loads((inputs["reconstruct"].path / "reconstruct.json").read_text())
     _check_allowed(config, made)
     released = open_face_set(inputs["reconstruct"].path / "faces")
     facts = _facts(config, inputs, made, released)
     card = card_text(facts)
     p = config.publish
-    version = out / p.name / p.version
+    version = out / RELEASE / p.name / p.version
     metadata = _metadata(config, inputs, facts, made)
     written = [p.name, p.description, config.data.terms, *(judge["name"] for judge in facts["audit"]["judges"])]
     check_no_names(
@@ -97,7 +98,9 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
         partial = version / ".card.md.partial"
         partial.write_text(card, encoding="utf-8")
         os.replace(partial, version / "card.md")
-    logs.say(f"publish: {len(released):,} images in {out.name}/{p.name}/{p.version}, with card.md")
+    logs.say(
+        f"publish: {len(released):,} images in {out.name}/{RELEASE}/{p.name}/{p.version}, with card.md; only {RELEASE}/ is meant to leave"
+    )
     return dict(name=p.name, version=p.version, images=len(released), identities=made["identities"])
 
 

@@ -98,7 +98,7 @@ def publish(arguments):
     for verb in ("import-faces", "train-mae", "reconstruct", "audit", "publish"):
         through_the_door(verb, *arguments)
     workdir = Path(arguments[1].partition("=")[2])
-    return next(workdir.glob("publish-*")) / "facemae_faces" / "1.0.0"
+    return next(workdir.glob("publish-*/release")) / "facemae_faces" / "1.0.0"
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def masks(keys, secret, release_id="release-1"):
 
 def test_an_mae_and_a_folder_end_in_a_release(deploy, people, tmp_path):
     through_the_door("run", *deploy(people, tmp_path, judge="recognizer:original"))
-    version = next(tmp_path.glob("publish-*")) / "facemae_faces" / "1.0.0"
+    version = next(tmp_path.glob("publish-*/release")) / "facemae_faces" / "1.0.0"
     faces = open_face_set(version)
     assert len(faces) == len(NAMES) * IMAGES and faces.identities == len(NAMES)
     assert {"card.md", "dataset_info.json", "features.json"} <= set(files(version))
@@ -134,7 +134,7 @@ def test_an_mae_and_a_folder_end_in_a_release(deploy, people, tmp_path):
 
 def test_no_name_and_no_path_is_in_any_byte(published, people):
     forbidden = {part for name in NAMES for part in (name, *name.replace("_", " ").split())} | {
-        "photo_", people.name + "/", str(people), str(published.parents[2]),
+        "photo_", people.name + "/", str(people), str(published.parents[3]),
     }  # fmt: skip
     texts = {name: data.decode("utf-8", "surrogateescape").casefold() for name, data in files(published).items()}
     texts |= {"the names of files": " ".join(texts)}

@@ -46,7 +46,7 @@ def test_a_run_ends_with_the_table_the_release_and_the_report(finished):
     workdir, said = finished
     table = said[said.rindex("utility: verification accuracy") :]
     assert [line.split()[0] for line in table.splitlines()[3:7]] == ["original", "mask", "blur", "reconstruction"]
-    report, release = next(workdir.glob("report-*/report.html")), next(workdir.glob("publish-*"))
+    report, release = next(workdir.glob("report-*/report.html")), next(workdir.glob("publish-*/release"))
     assert f"report:  {report}" in table and f"release: {release}" in table
     assert (release / "facemae_faces" / "1.0.0" / "card.md").is_file()
     assert len(stages_said(said, "started")) == 13

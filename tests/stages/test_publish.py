@@ -107,7 +107,7 @@ def released(world):
 
 
 def version(out):
-    return out / "toy_release" / "2.0.1"
+    return out / "release" / "toy_release" / "2.0.1"
 
 
 def content(folder):
@@ -123,7 +123,7 @@ def test_the_release_holds_the_reconstruction_and_its_description(world, release
     assert list(records) == list(painted) and len(records) == 17
     shards = [f"toy_release-train.{kind}-{n:05d}-of-00004" for kind in ("array_record", "tfrecord") for n in range(4)]
     described = ["card.md", "dataset_info.json", "features.json", "metadata.json"]
-    assert sorted(content(released)) == [f"toy_release/2.0.1/{name}" for name in described + shards]
+    assert sorted(content(released)) == [f"release/toy_release/2.0.1/{name}" for name in described + shards]
 
 
 def test_no_byte_of_the_release_tells_of_the_source(world, released):
@@ -309,7 +309,7 @@ print(json.dumps([len(source), len(named), first["image"].shape, str(first["imag
 
 
 def test_tfds_reads_it_without_tensorflow(released, repository):
-    command = [sys.executable, "-c", READ, str(released)]
+    command = [sys.executable, "-c", READ, str(released / "release")]
     told = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
     record = open_face_set(version(released))[16]
     expected = [17, 17, [SIZE, SIZE, 3], "uint8", record.label, record.key, metadata(released), "Painted faces.", 6]
@@ -321,7 +321,7 @@ def test_tfds_load_reads_it(released):
     pytest.importorskip("tensorflow", reason="tfds.load needs tensorflow-cpu, an optional package")
     import tensorflow_datasets as tfds
 
-    data, info = tfds.load("toy_release:2.0.1", split="train", data_dir=released, with_info=True, shuffle_files=False)
+    data, info = tfds.load("toy_release:2.0.1", split="train", data_dir=released / "release", with_info=True, shuffle_files=False)
     found = {example["key"].decode(): example for example in tfds.as_numpy(data)}
     records = {record.key: record for record in open_face_set(version(released))}
     assert found.keys() == records.keys() and dict(info.metadata) == metadata(released)
