@@ -2,7 +2,6 @@ import pytest
 
 from facemae_jax.chain import fingerprint as marks
 from facemae_jax.chain import graph, rules, settings
-from facemae_jax.stages.inputs import Ref
 from facemae_jax.types import FacemaeError
 
 # Fields that only say how fast, how often or where: no stage's result depends on them.
@@ -111,16 +110,6 @@ def test_a_stage_sees_only_what_it_declares():
     assert part.teacher.network == "iresnet18"
     with pytest.raises(AttributeError):
         _ = part.mae
-
-
-def test_order_puts_everything_after_what_it_reads():
-    config = settings.load("configs/demo.py")
-    order = graph.in_order(config, graph.targets(config))
-    for ref in order:
-        for up in graph.reads(config, ref).values():
-            assert order.index(up) < order.index(ref)
-    with pytest.raises(FacemaeError, match="makes no such result"):
-        graph.in_order(config, [Ref("train-recognizer", "pixelate")])
 
 
 def test_outside_content_counts_and_its_place_does_not(tmp_path):
