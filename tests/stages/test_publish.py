@@ -321,7 +321,9 @@ def test_tfds_load_reads_it(released):
     pytest.importorskip("tensorflow", reason="tfds.load needs tensorflow-cpu, an optional package")
     import tensorflow_datasets as tfds
 
-    data, info = tfds.load("toy_release:2.0.1", split="train", data_dir=released / "release", with_info=True, shuffle_files=False)
+    data, info = tfds.load(
+        "toy_release:2.0.1", split="train", data_dir=released / "release", with_info=True, shuffle_files=False
+    )
     found = {example["key"].decode(): example for example in tfds.as_numpy(data)}
     records = {record.key: record for record in open_face_set(version(released))}
     assert found.keys() == records.keys() and dict(info.metadata) == metadata(released)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from training_help import SIZE, run_stage, settings, write_faces
+from training_help import SIZE, handed_on, run_stage, settings, write_faces
 
 from facemae_jax.checkpoint import load_model
 from facemae_jax.data.distort import Distortion
@@ -14,15 +14,7 @@ PEOPLE, IMAGES = 16, 2
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What the stage hands on to the training of a recognizer, which has its own tests."""
-    calls = []
-
-    def note(config, section, faces, out, **more):
-        calls.append(dict(section=section, faces=faces, out=out, **more))
-        return {"noted": True}
-
-    monkeypatch.setattr(train_recognizer, "train_recognizer", note)
-    return calls
+    return handed_on(monkeypatch, train_recognizer)
 
 
 def keys_of(subset):

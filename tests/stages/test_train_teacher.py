@@ -1,5 +1,5 @@
 import pytest
-from training_help import SIZE, run_stage, settings, write_faces
+from training_help import SIZE, handed_on, run_stage, settings, write_faces
 
 from facemae_jax.chain.fingerprint import hashed_fields
 from facemae_jax.checkpoint import load_model
@@ -11,15 +11,7 @@ from facemae_jax.types import FacemaeError
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What the stage hands on to the training of a recognizer, which has its own tests."""
-    calls = []
-
-    def note(config, section, faces, out, **more):
-        calls.append(dict(section=section, faces=faces, out=out, **more))
-        return {"noted": True}
-
-    monkeypatch.setattr(train_teacher, "train_recognizer", note)
-    return calls
+    return handed_on(monkeypatch, train_teacher)
 
 
 def test_it_learns_from_the_seen_people_alone(tmp_path, monkeypatch, asked):

@@ -106,3 +106,15 @@ def write_recognizer(path, seed=0, length=LENGTH, size=SIZE):
 
 def metrics(out):
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def handed_on(monkeypatch, stage):
+    """What the stage hands on to the training of a recognizer, which has its own tests."""
+    calls = []
+
+    def note(config, section, faces, out, **more):
+        calls.append(dict(section=section, faces=faces, out=out, **more))
+        return {"noted": True}
+
+    monkeypatch.setattr(stage, "train_recognizer", note)
+    return calls
