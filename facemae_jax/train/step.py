@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from facemae_jax.types import Batch, FacemaeError, Tree
 
 Metrics = dict[str, jax.Array]
 TrainStep = Callable[["TrainState", Batch], tuple["TrainState", Metrics]]
+CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -61,6 +63,21 @@ def _birth(task: Task, optimizer: optax.GradientTransformation) -> Callable[[int
         return TrainState(jnp.zeros((), jnp.int32), params, variables, optimizer.init(params))
 
     return init
+
+
+@functools.cache
+def compiler_options(backend: str) -> dict[str, str] | None:
+    """Options of the compiled step. On CPUs XLA gives convolutions to YNNPACK, which is several times slower than its own
+    code for the gradients of kernels; matrix products stay there. ``None`` elsewhere, and where XLA knows no such option."""
+    if backend != "cpu":
+        return None
+    try:
+        jax.jit(lambda x: x, compiler_options=CPU_OPTIONS).lower(jax.ShapeDtypeStruct((), jnp.float32)).compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "option" not in str(error):
+            raise
+        return None  # another version of XLA: only speed is lost
+    return CPU_OPTIONS
 
 
 def make_train_step(
@@ -119,7 +136,12 @@ def make_train_step(
         metrics = metrics | {"grad_norm": optax.global_norm(grads)}
         return TrainState(state.step + 1, params, extra, opt_state), metrics
 
-    compiled = jax.jit(step, donate_argnums=0, out_shardings=(shardings, meshes.replicated(mesh)))
+    compiled = jax.jit(
+        step,
+        donate_argnums=0,
+        out_shardings=(shardings, meshes.replicated(mesh)),
+        compiler_options=compiler_options(jax.default_backend()),
+    )
 
     def checked(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         rows = len(batch.images_BHWC)

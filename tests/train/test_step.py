@@ -14,6 +14,7 @@ from facemae_jax.losses.relation import relation_loss
 from facemae_jax.mesh import AXES, put_batch
 from facemae_jax.models.mae import Mae
 from facemae_jax.models.scaling import to_unit
+from facemae_jax.train import step as steps
 from facemae_jax.train.mae_task import MaeLoss, mae_task
 from facemae_jax.train.step import abstract_state, init_state, make_train_step
 from facemae_jax.train.task import Task
@@ -241,3 +242,32 @@ def test_a_batch_that_does_not_divide_is_refused(rows, accumulate):
         mesh = mesh_of("8x1")
         step = make_train_step(probe(), SGD, mesh=mesh, seed=0, accumulate=accumulate)
         step(init_state(probe(), SGD, mesh=mesh, seed=0), faces(rows))
+
+
+def test_kernel_gradients_are_not_left_to_ynnpack_on_cpus():
+    options = steps.compiler_options("cpu")
+    x, k = jnp.ones((128, 28, 28, 32)), jnp.ones((3, 3, 32, 32))  # large enough for YNNPACK to be chosen
+
+    def loss(k):
+        convolved = jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return jnp.sum(convolved**2)
+
+    text = jax.jit(jax.grad(loss), compiler_options=options).lower(k).compile().as_text()
+    assert "convolution(" in text and "ynn_fusion" not in text
+    assert steps.compiler_options("gpu") is None and steps.compiler_options("tpu") is None
+
+
+def test_an_xla_without_the_option_compiles_the_step_all_the_same(monkeypatch):
+    monkeypatch.setattr(steps, "CPU_OPTIONS", {"xla_cpu_no_such_option": "x"})
+    steps.compiler_options.cache_clear()
+    assert steps.compiler_options("cpu") is None
+    steps.compiler_options.cache_clear()
+
+
+def test_the_step_is_compiled_with_its_options(monkeypatch):
+    real, told = jax.jit, []
+    monkeypatch.setattr(
+        steps.jax, "jit", lambda f, **more: told.append(more.get("compiler_options")) or real(f, **more)
+    )
+    make_train_step(recognizer(mesh_of("1")), SGD, mesh=mesh_of("1"), seed=SEED)
+    assert told[-1] == steps.CPU_OPTIONS
