@@ -14,7 +14,7 @@ from facemae_jax.types import FacemaeError
 
 
 def term():
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
 
 
 def test_metrics_and_checkpoints_have_their_own_cadence(tmp_path):
@@ -87,7 +87,7 @@ def test_the_next_batch_is_asked_for_after_the_save(tmp_path, monkeypatch):
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
     before = signal.getsignal(number)
     with pytest.raises(Interrupted) as stop:
-        run(tmp_path, batches=lambda start: feed(start, at=6, do=lambda: os.kill(os.getpid(), number)))
+        run(tmp_path, batches=lambda start: feed(start, at=6, do=lambda: signal.raise_signal(number)))
     name = signal.Signals(number).name
     assert str(stop.value) == f"walk got {name} and saved step 7 of 11; the same command goes on from there."
     assert stop.value.signal == number
@@ -119,7 +119,7 @@ def test_a_signal_in_the_last_step_lets_the_run_end(tmp_path):
 def test_a_second_signal_acts_as_if_we_were_not_here(tmp_path):
     def twice():
         for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, batches=lambda start: feed(start, at=6, do=twice))
