@@ -33,12 +33,23 @@ def optim(**changes):
 
 
 def margin():
-    """Fields of a margin head: logits = scale · (cos(m1·θ + m2) − m3) for the own class."""
+    """Fields of a margin: logits = scale · (cos(m1·θ + m2) − m3) for the own class."""
     return dict(
-        m1=1.0,  # SphereFace factor
-        m2=0.0,  # ArcFace angle, radians
-        m3=0.35,  # CosFace cosine
+        kind="combined",  # combined: SphereFace, ArcFace, CosFace and mixtures | adaface: m2 and m3 follow from the embedding's norm
+        m1=1.0,  # of combined: SphereFace factor
+        m2=0.0,  # of combined: ArcFace angle, radians
+        m3=0.35,  # of combined: CosFace cosine
         scale=32.0,  # s
+        m=0.4,  # of adaface: margin
+        h=0.333,  # of adaface: concentration of the norms
+    )
+
+
+def head():
+    """Fields of the class centres, which are spread over all devices."""
+    return dict(
+        sample=1.0,  # share of each device's centres that a step trains, own classes always among them (PartialFC); 1.0 = all
+        dtype="float32",  # of centres, their momentum and their product with embeddings: float32 | bfloat16
     )
 
 
@@ -98,6 +109,7 @@ def get_config() -> ConfigDict:
             dtype="float32",  # of the computation: float32 | bfloat16
             dropout=0.0,  # before the embedding layer
             margin=margin(),
+            head=head(),
             augment=augment(),
             optim=optim(epochs=60.0, optimizer="sgd", learning_rate=0.1, weight_decay=5e-4, clip=5.0),
         )
@@ -117,6 +129,7 @@ def get_config() -> ConfigDict:
             visible=0,  # visible patches; 0 = round(N · (1 − mask_ratio)), resolved once at start
             dtype="float32",  # of the computation: float32 | bfloat16; parameters are float32
             remat=False,  # recompute each layer in the backward pass: less memory, about a third more work
+            remat_keep="nothing",  # what remat keeps of a layer: nothing | dots (results of matrix products: little recomputed, more memory)
             scan=False,  # one compiled layer for all: shorter compilation of deep models
             norm_pix_loss=False,  # targets normalised per patch: better features, but nothing to publish
             pixel_weight=1.0,  # of MSE over all patches, in units of −1…1
@@ -133,6 +146,7 @@ def get_config() -> ConfigDict:
         dict(
             kind="cosine",  # cosine | euclidean
             group="0",  # images per relation graph: 0 = the whole batch; n = consecutive groups of n; device = batch / devices
+            chunk=0,  # rows of a device taken at a time, to bound memory at large batches; 0 = all
             form="rows",  # rows (B×B, each device its own rows) | gram (D×D, no B×B block; cosine and group 0 only)
         )
     )
@@ -164,6 +178,7 @@ def get_config() -> ConfigDict:
             dtype="float32",  # of the computation: float32 | bfloat16
             dropout=0.0,  # before the embedding layer
             margin=margin(),
+            head=head(),
             augment=augment(),
             optim=optim(epochs=60.0, optimizer="sgd", learning_rate=0.1, weight_decay=5e-4, clip=5.0),
         )

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import importlib.util
 import os
 import sys
 import textwrap
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 from facemae_jax.types import FacemaeError
@@ -25,14 +28,29 @@ facemae_jax: a face dataset in, a privacy-preserving face dataset out, with the 
   --config.FIELD    one setting, for example --config.mae.mask_ratio=0.85; before or after --config
   --workdir         where results go; finished stages in it are reused, interrupted ones continued
   --secret-file     the secret that drives masks, keys and order of releases (default: DIR/private/secret, made once)
+  --processes       this is one of several processes of one run: auto (SLURM, TPU pods, GKE, MPI), or HOST:PORT,COUNT,NUMBER;
+                    all of them see the same --workdir (see launch/)
 
 Verbs, in the order of the chain:
 {verbs}
   run               the whole chain: everything above that the config asks for
+  plan              {plan}
   VERB --help       what a stage does and the settings it reads
 
 Start here:  launch/demo.sh   or   python -m facemae_jax run --config=configs/demo.py --workdir=runs/demo
 """
+
+
+KNOWN = ("config", "workdir", "secret-file", "processes")
+PLAN_FLAGS = (
+    "hardware",
+    "training",
+    "identities",
+    "images",
+    "program",
+    "utilisation",
+    "json",
+)  # of the verb plan alone
 
 
 class Call(NamedTuple):
@@ -43,7 +61,9 @@ class Call(NamedTuple):
     workdir: Path
     overrides: list[tuple[str, str]]
     secret_file: Path | None
+    processes: str
     help: bool
+    plan: dict[str, str] = {}  # its own flags
 
 
 def read_command(arguments: Sequence[str], verbs: Sequence[str]) -> Call:
@@ -62,8 +82,8 @@ def read_command(arguments: Sequence[str], verbs: Sequence[str]) -> Call:
             flags["help"] = ""
         elif word.startswith("--"):
             name, equals, value = word[2:].partition("=")
-            if not name.startswith("config.") and name not in ("config", "workdir", "secret-file"):
-                near = difflib.get_close_matches(name, ("config", "workdir", "secret-file"), n=1)
+            if not name.startswith("config.") and name not in KNOWN + PLAN_FLAGS:
+                near = difflib.get_close_matches(name, KNOWN + PLAN_FLAGS, n=1)
                 raise FacemaeError(
                     f"--{name}: unknown flag; did you mean --{near[0] if near else 'config.' + name}? See --help."
                 )
@@ -85,8 +105,11 @@ def read_command(arguments: Sequence[str], verbs: Sequence[str]) -> Call:
         )
     if len(words) > 1:
         raise FacemaeError(f"{words[1]}: one verb at a time; settings are written --config.field=value.")
+    own = {name: flags.pop(name) for name in PLAN_FLAGS if name in flags}
+    if own and verb not in ("", "plan"):
+        raise FacemaeError(f"--{next(iter(own))} belongs to the verb plan; see plan --help.")
     if "help" not in flags and verb:
-        for needed in ("config", "workdir"):
+        for needed in ("config",) if verb == "plan" else ("config", "workdir"):
             if not flags.get(needed):
                 raise FacemaeError(
                     f"--{needed} is missing; for example --{needed}={'configs/demo.py' if needed == 'config' else 'runs/mine'}."
@@ -98,7 +121,9 @@ def read_command(arguments: Sequence[str], verbs: Sequence[str]) -> Call:
         Path(flags.get("workdir", ".")).expanduser(),
         overrides,
         Path(secret).expanduser() if secret else None,
+        flags.get("processes", ""),
         "help" in flags or not verb,
+        own,
     )
 
 
@@ -108,11 +133,17 @@ def help_text(verb: str) -> str:
     from facemae_jax.chain.fingerprint import expand
 
     files = ", ".join(
-        sorted(f"configs/{p.name}" for p in (settings.REPOSITORY / "configs").glob("*.py") if p.stem != "__init__")
+        sorted(f"configs/{p.name}" for p in (settings.REPOSITORY / "configs").glob("*.py") if p.stem != "hardware")
     )
+    if verb == "plan":
+        from facemae_jax.plan import command
+
+        return command.help_text(_python_file("configs/hardware.py").MACHINES)
     if verb in ("", "run"):
         verbs = "\n".join(f"  {name:17s} {module.SUMMARY}" for name, module in graph.STAGES.items())
-        return USAGE.format(configs=files, verbs=verbs)
+        from facemae_jax.plan.command import SUMMARY
+
+        return USAGE.format(configs=files, verbs=verbs, plan=SUMMARY)
     module = graph.STAGES[verb]
     config = settings.load("configs/base.py")
     patterns = {name for fields in module.FIELDS.values() for name in fields} | set(module.UNHASHED)
@@ -143,16 +174,20 @@ def keep_freed_memory() -> None:
         mallopt(top_pad, 64 << 20)
 
 
-def prepare(workdir: Path) -> None:
-    """Quiet logs, memory that is kept, and compiled programs kept in the workdir. Before the first use of a device."""
+def prepare(workdir: Path, processes: str = "") -> None:
+    """Quiet logs, memory that is kept, compiled programs kept in the workdir, and the other processes found. Before the first use of
+    a device."""
     keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     import jax
 
     from facemae_jax import logs
+    from facemae_jax.processes import first, join
 
     logs.quiet()
+    join(processes)
+    logs.silence(bool(processes) and not first())
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", str(workdir.absolute() / "private" / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -164,18 +199,21 @@ def serve(call: Call) -> None:
     from facemae_jax import logs
     from facemae_jax.chain import graph, rules, settings
     from facemae_jax.chain.runner import Chain, locked
+    from facemae_jax.processes import barrier
 
     config = settings.load(call.spec, call.overrides)
     rules.check(config)
-    prepare(call.workdir)
+    prepare(call.workdir, call.processes)
     config = rules.resolve(config)
     call.workdir.mkdir(parents=True, exist_ok=True)
+    _check_shared(call.workdir)
     spec = " ".join([call.spec, *(f"--config.{field}={value}" for field, value in call.overrides)])
     with locked(call.workdir):
         chain = Chain(config, call.workdir, spec=spec, secret_file=call.secret_file)
         if call.verb == "run":
             chain.run(graph.targets(config), with_upstream=True)
             last = chain.result(graph.Ref("report"))
+            barrier("facemae report is there")
             logs.say(((last.done or {})["summary"]["table"]).rstrip())
             release = chain.result(graph.Ref("publish"))
             logs.say(f"release: {release.path / graph.STAGES['publish'].RELEASE}\nreport:  {last.path / 'report.html'}")
@@ -183,19 +221,73 @@ def serve(call: Call) -> None:
             chain.run(graph.results(config, call.verb), with_upstream=False)
 
 
+def serve_plan(call: Call) -> None:
+    """Print what a machine would need; neither a workdir nor an accelerator is touched."""
+    from facemae_jax import logs
+    from facemae_jax.chain import rules, settings
+    from facemae_jax.plan import command
+    from facemae_jax.plan.jobs import Faces
+
+    config = settings.load(call.spec, call.overrides)
+    rules.check(config)
+    logs.quiet()
+    file = _python_file(call.spec.partition(":")[0])
+    known = Faces(file.IDENTITIES, file.IMAGES) if hasattr(file, "IDENTITIES") else None
+    spec = " ".join([call.spec, *(f"--config.{field}={value}" for field, value in call.overrides)])
+    command.serve(config, spec, call.plan, _python_file("configs/hardware.py").MACHINES, known)
+
+
+def _python_file(name: str) -> ModuleType:
+    """A file of ``configs/``, from the current directory first, executed."""
+    from facemae_jax.chain import settings
+
+    path = settings.find_file(name)
+    spec = importlib.util.spec_from_file_location(f"facemae_file_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(settings.REPOSITORY))  # for `from configs import base`
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(settings.REPOSITORY))
+    return module
+
+
+def _check_shared(workdir: Path) -> None:
+    """Refuse a workdir that the processes of a run do not share."""
+    from facemae_jax.processes import everywhere, from_first
+
+    def mark() -> str:
+        private = workdir / "private"
+        private.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (private / "shared").write_text(text := os.urandom(8).hex())
+        return text
+
+    import jax
+
+    if jax.process_count() == 1:
+        return
+    text, file = from_first(mark), workdir / "private" / "shared"
+    if not everywhere(file.is_file() and file.read_text() == text):
+        raise FacemaeError(
+            f"--workdir={workdir} is not the same folder on every machine: name one on a disk they share."
+        )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 2 the user's mistake or a full disk, 130 / 143 stopped by a signal with everything saved."""
+    call: Call | None = None
     try:
         from facemae_jax.chain import graph
 
-        call = read_command(sys.argv[1:] if arguments is None else arguments, [*graph.STAGES, "run"])
+        call = read_command(sys.argv[1:] if arguments is None else arguments, [*graph.STAGES, "run", "plan"])
         if call.help:
             print(help_text(call.verb))
             return 0
         from facemae_jax.train.loop import Interrupted
 
         try:
-            serve(call)
+            (serve_plan if call.verb == "plan" else serve)(call)
         except Interrupted as stop:
             print(f"stopped: {stop}", file=sys.stderr)
             return 128 + stop.signal
@@ -208,7 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except FacemaeError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _failed(call, 2)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             print(
@@ -216,8 +308,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "nothing finished is lost.",
                 file=sys.stderr,
             )
-            return 2
+            return _failed(call, 2)
+        if call is None or not call.processes:
+            raise
+        traceback.print_exc()
+        return _failed(call, 1)
+    except Exception:
+        if call is not None and call.processes:
+            traceback.print_exc()
+            return _failed(call, 1)
         raise
+
+
+def _failed(call: Call | None, code: int) -> int:
+    """One of several processes ends at once: at its normal end it would wait for the others, and they may wait for it."""
+    if call is not None and call.processes:
+        from facemae_jax.processes import leave
+
+        leave(code)
+    return code
 
 
 if __name__ == "__main__":

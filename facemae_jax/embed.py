@@ -16,7 +16,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from facemae_jax import logs
@@ -25,6 +24,7 @@ from facemae_jax.data.pipeline import eval_batches
 from facemae_jax.mesh import batch_sharding, put_batch, replicated
 from facemae_jax.models.frozen import Frozen
 from facemae_jax.models.scaling import to_unit
+from facemae_jax.processes import everywhere, first
 from facemae_jax.types import Array, FacemaeError, Tree
 
 CACHE_VERSION = 1  # raised when the same names would hold other numbers
@@ -76,7 +76,7 @@ def embed(
     """
     cached = None if cache_dir is None else cache_dir / cache_name(frozen, faces, flip=flip, transform=transform)
     found_nE = None if cached is None else _read(cached, (len(faces), frozen.embedding))
-    if _on_all_hosts(found_nE is not None):
+    if everywhere(found_nE is not None):  # otherwise one would wait for the others in a collective
         assert found_nE is not None
         return found_nE
     embeddings_nE = np.full((len(faces), frozen.embedding), np.nan, np.float32)
@@ -84,7 +84,7 @@ def embed(
     params = jax.device_put(frozen.params, replicated(mesh))
     host, hosts = jax.process_index(), jax.process_count()
     batches = eval_batches(faces, batch=batch, transform=transform, threads=threads, host=host, hosts=hosts)
-    everywhere = jax.jit(lambda *arrays: arrays, out_shardings=replicated(mesh))
+    on_all_devices = jax.jit(lambda *arrays: arrays, out_shardings=replicated(mesh))
     with logs.progress(len(faces), label or "embed") as bar:
 
         def collect(embeddings_BE: Array, positions_B: Array, valid_B: Array) -> None:
@@ -95,7 +95,7 @@ def embed(
         waiting: tuple[Array, Array, Array] | None = None
         for local in batches:
             images_BHWC, positions_B, valid_B = put_batch(mesh, (local.images_BHWC, local.positions_B, local.valid_B))
-            sent = (program(params, images_BHWC), *everywhere(positions_B, valid_B))
+            sent = (program(params, images_BHWC), *on_all_devices(positions_B, valid_B))
             if waiting is not None:
                 collect(*waiting)  # one step behind, so that the device is never waited for
             waiting = sent
@@ -107,7 +107,7 @@ def embed(
             f"{frozen.name} gave embeddings with NaN or infinity for {broken} of {len(faces)} images of {faces.path}: "
             "use other weights, or look at how it was trained."
         )
-    if cached is not None:
+    if cached is not None and first():
         _write(cached, embeddings_nE)
     return embeddings_nE
 
@@ -143,10 +143,3 @@ def _write(path: Path, embeddings_nE: np.ndarray) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _on_all_hosts(here: bool) -> bool:
-    """Whether something holds on every host; otherwise one would wait for the others in a collective."""
-    if jax.process_count() == 1:
-        return here
-    return bool(np.all(multihost_utils.process_allgather(np.array(here))))

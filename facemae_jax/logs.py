@@ -34,16 +34,21 @@ CHATTY = (
     "matplotlib",
 )
 LINE_EVERY = 15.0  # seconds between lines where the output is no terminal
+_silent = False  # in all processes of a run but the first
 
 
 def say(line: str) -> None:
-    """One line (or a small table) for the user, on stdout; a running bar moves out of its way."""
+    """One line (or a small table) for the user, on stdout, from the first process; a running bar moves out of its way."""
+    if _silent:
+        return
     tqdm.write(line, file=sys.stdout)
     sys.stdout.flush()
 
 
 def warn(line: str) -> None:
-    """One line about something the user should look at, on stderr."""
+    """One line about something the user should look at, on stderr, from the first process."""
+    if _silent:
+        return
     tqdm.write(f"warning: {line}", file=sys.stderr)
     sys.stderr.flush()
 
@@ -53,6 +58,12 @@ class _Told(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         warn(record.getMessage())
+
+
+def silence(silent: bool = True) -> None:
+    """From here on nothing is shown: what several processes of one run tell is told by the first."""
+    global _silent
+    _silent = silent
 
 
 def quiet() -> None:
@@ -78,7 +89,7 @@ class Progress:
         self._notes: dict[str, Any] = {}
         self._start = self._told = time.monotonic()
         self._bar = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not _silent:
             self._bar = tqdm(
                 total=total,
                 desc=label,
@@ -94,7 +105,7 @@ class Progress:
         self.done += count
         if self._bar is not None:
             self._bar.update(count)
-        elif time.monotonic() - self._told >= LINE_EVERY:
+        elif time.monotonic() - self._told >= LINE_EVERY and not _silent:
             self._told = time.monotonic()
             print(self._line(), file=sys.stderr, flush=True)
 
@@ -106,6 +117,8 @@ class Progress:
 
     def finish(self, failed: bool) -> None:
         """Take the bar away and leave one line: how many units, in which time, how fast."""
+        if _silent:
+            return
         if self._bar is not None:
             self._bar.close()
         seconds = time.monotonic() - self._start

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from facemae_jax.types import Array, FacemaeError, Tree
@@ -21,8 +22,9 @@ AXES = ("data", "fsdp")
 Rule = tuple[str, PartitionSpec | str]
 
 # First match wins. The names are paths such as "params/encoder/Dense_0/kernel"; an optimizer's moments carry the same.
+PADDED = r"(^|/)centres_KE$"  # leaves with as many rows of zeros at the end as make them divide over the devices
 RULES: tuple[Rule, ...] = (
-    (r"(^|/)centres_KE$", PartitionSpec(AXES)),
+    (PADDED, PartitionSpec(AXES)),
     (r"(^|/)batch_stats(/|$)", "replicate"),
     (r"", "fsdp"),
 )
@@ -64,8 +66,39 @@ def make_mesh(data: int = -1, fsdp: int = 1, devices: Sequence[jax.Device] | Non
             f"{asked} = {product} devices, but {len(there)} are there ({there[0].platform}): "
             "set mesh.data=-1 to take what is left, or change the sizes."
         )
-    # Auto is stated: make_mesh's own default is Explicit, which refuses programs that mix shardings.
-    return jax.make_mesh((sizes["data"], sizes["fsdp"]), AXES, axis_types=(AxisType.Auto,) * 2, devices=there)
+    # Auto is stated: a mesh's default may become Explicit, which refuses programs that mix shardings.
+    return Mesh(arranged(there, sizes["data"], sizes["fsdp"]), AXES, axis_types=(AxisType.Auto,) * 2)
+
+
+def arranged(devices: Sequence[jax.Device], data: int, fsdp: int) -> np.ndarray:
+    """The devices as a grid in which ``fsdp`` stays inside a slice (a TPU slice, the GPUs of one machine) and ``data`` goes across.
+
+    Parameters are gathered over ``fsdp`` in every layer, gradients summed over ``data`` once a step: the slow network between slices
+    gets the rare traffic.
+
+    Raises:
+        FacemaeError: when ``fsdp`` neither divides a slice nor covers whole ones; the sentence shows the arithmetic.
+    """
+    slices: dict[int, list[jax.Device]] = {}
+    for device in devices:
+        number = getattr(device, "slice_index", None)
+        slices.setdefault(device.process_index if number is None else number, []).append(device)
+    sizes = {len(part) for part in slices.values()}
+    if len(slices) == 1:
+        return mesh_utils.create_device_mesh((data, fsdp), list(devices), allow_split_physical_axes=True)
+    if len(sizes) > 1:
+        raise FacemaeError(f"the slices of this run have {sorted(sizes)} devices: choose as many of each.")
+    (size,) = sizes
+    if size % fsdp and fsdp % size:
+        raise FacemaeError(
+            f"mesh.fsdp={fsdp} does not fit {len(slices)} slices of {size} devices: choose one of {_divisors(size)}, or a multiple of {size}."
+        )
+    inner = min(fsdp, size)
+    grids = [
+        mesh_utils.create_device_mesh((size // inner, inner), part, allow_split_physical_axes=True)
+        for _, part in sorted(slices.items())
+    ]
+    return np.concatenate(grids).reshape(data, fsdp)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -9,6 +9,7 @@ import pytest
 PACKAGE = "facemae_jax"
 LAYERS = (
     ("types",),
+    ("processes",),
     ("keys", "mesh", "checkpoint", "logs"),
     ("data", "models", "losses", "metrics"),
     ("train",),

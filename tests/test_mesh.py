@@ -57,6 +57,44 @@ def test_sizes_that_do_not_fit_show_the_arithmetic(data, fsdp, words):
     assert words in str(error.value)
 
 
+class Chip:
+    """A device of a machine we do not hold."""
+
+    def __init__(self, number, part, process):
+        self.id, self.slice_index, self.process_index = number, part, process
+        self.platform, self.device_kind = "cpu", "chip"
+
+    def __repr__(self):
+        return f"{self.id}"
+
+
+def chips(slices, size, named=True):
+    """Devices in an order that mixes slices."""
+    return [Chip(part * size + at, part if named else None, part) for at in range(size) for part in range(slices)]
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["slices", "processes"])
+@pytest.mark.parametrize(
+    ("data", "fsdp", "rows"),
+    [
+        (8, 1, [[0], [1], [2], [3], [4], [5], [6], [7]]),
+        (4, 2, [[0, 1], [2, 3], [4, 5], [6, 7]]),  # fsdp inside a slice of four
+        (2, 4, [[0, 1, 2, 3], [4, 5, 6, 7]]),
+        (1, 8, [[0, 1, 2, 3, 4, 5, 6, 7]]),
+    ],
+)
+def test_parameters_stay_inside_a_slice_and_batches_go_across(named, data, fsdp, rows):
+    grid = meshes.arranged(chips(2, 4, named), data, fsdp)
+    assert [[chip.id for chip in row] for row in grid] == rows
+
+
+def test_a_mesh_that_does_not_fit_the_slices_shows_the_arithmetic():
+    with pytest.raises(FacemaeError, match=r"mesh.fsdp=4 does not fit 2 slices of 6 devices: choose one of 1, 2, 3, 6"):
+        meshes.arranged(chips(2, 6), 3, 4)
+    with pytest.raises(FacemaeError, match=r"slices of this run have \[2, 4\] devices"):
+        meshes.arranged([*chips(1, 4), *(Chip(9 + n, 1, 1) for n in range(2))], 3, 2)
+
+
 def test_some_of_the_devices():
     assert list(make_mesh(2, 1, devices=jax.devices()[4:6]).devices.flat) == jax.devices()[4:6]
 

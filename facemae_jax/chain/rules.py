@@ -14,6 +14,7 @@ from facemae_jax import mesh as meshes
 from facemae_jax.chain.settings import flat
 from facemae_jax.data import distort
 from facemae_jax.models import masking, recognizer, vit
+from facemae_jax.train.recognizer_task import KINDS
 from facemae_jax.types import FacemaeError
 
 VARIANTS = (*distort.NAMES, "reconstruction")
@@ -30,6 +31,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "teacher.dtype": DTYPES,
     "mae.size": (*vit.SIZES, "custom"),
     "mae.dtype": DTYPES,
+    "mae.remat_keep": tuple(vit.KEPT),
     "irm.kind": ("cosine", "euclidean"),
     "irm.form": ("rows", "gram"),
     "reconstruct.subset": ("unseen", "seen", "all"),
@@ -43,6 +45,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "audit.variants": VARIANTS,
     "publish.formats": ("array_record", "tfrecord"),
     **{f"{part}.optim.optimizer": ("adamw", "sgd") for part in ("teacher", "mae", "recognizer")},
+    **{f"{part}.margin.kind": KINDS for part in ("teacher", "recognizer")},
+    **{f"{part}.head.dtype": DTYPES for part in ("teacher", "recognizer")},
 }
 SOURCES: dict[str, tuple[str, ...]] = {
     "teacher.source": ("train", "onnx:PATH", "checkpoint:PATH"),
@@ -63,7 +67,7 @@ ABOVE_ZERO = (
 ).split()
 ZERO_OR_MORE = (
     "seed data.split_seed synthetic.seed synthetic.difficulty mae.width mae.depth mae.heads mae.visible mae.pixel_weight "
-    "mae.irm_weight mae.feature_weight mae.unlink_weight distort.blur distort.noise audit.seed report.images"
+    "mae.irm_weight mae.feature_weight mae.unlink_weight irm.chunk distort.blur distort.noise audit.seed report.images"
 ).split()
 LIMITS: dict[str, tuple[Test, str]] = (
     {name: POSITIVE for name in ABOVE_ZERO}
@@ -83,8 +87,9 @@ LIMITS: dict[str, tuple[Test, str]] = (
         )
         for name in names.split()
     }
-    | {f"{part}.margin.{name}": NATURAL for part in ("teacher", "recognizer") for name in ("m1", "m2", "m3")}
-    | {f"{part}.margin.scale": POSITIVE for part in ("teacher", "recognizer")}
+    | {f"{part}.margin.{name}": NATURAL for part in ("teacher", "recognizer") for name in ("m1", "m2", "m3", "m")}
+    | {f"{part}.margin.{name}": POSITIVE for part in ("teacher", "recognizer") for name in ("scale", "h")}
+    | {f"{part}.head.sample": (lambda x: 0 < x <= 1, "above 0 and up to 1") for part in ("teacher", "recognizer")}
     | {
         f"{part}.augment.crop": (lambda x: 0 < x <= 1, "above 0 and up to 1")
         for part in ("teacher", "mae", "recognizer")
@@ -154,6 +159,8 @@ def _check_together(c: ConfigDict) -> None:
         refuse(f"--config.irm.group={c.irm.group}: choose 0 (the whole batch), a number of images, or device.")
     if c.irm.form == "gram" and (c.irm.kind != "cosine" or c.irm.group != "0"):
         refuse("--config.irm.form=gram is for irm.kind=cosine and irm.group=0 only: choose irm.form=rows.")
+    if c.irm.form == "gram" and c.irm.chunk:
+        refuse("--config.irm.chunk is for irm.form=rows: gram has no rows to take one after another; leave it 0.")
     weights = (c.mae.irm_weight, c.mae.feature_weight, c.mae.unlink_weight)
     if c.mae.source == "train" and not (c.mae.pixel_weight or any(weights)):
         refuse("mae: every loss weight is 0: give mae.pixel_weight or mae.irm_weight a value.")
@@ -227,5 +234,11 @@ def resolve(config: ConfigDict) -> ConfigDict:
             fits = [n for n in range(2, micro + 1) if micro % n == 0]
             raise FacemaeError(
                 f"--config.irm.group={group} does not divide the {micro} images of a micro-batch: choose 0 or one of {fits}."
+            )
+        own = micro // devices
+        if config.irm.chunk and own % min(config.irm.chunk, own):
+            fits = [n for n in range(1, own + 1) if own % n == 0]
+            raise FacemaeError(
+                f"--config.irm.chunk={config.irm.chunk} does not divide the {own} images of a device: choose 0 or one of {fits}."
             )
     return config

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from facemae_jax.chain import graph
 from facemae_jax.chain.fingerprint import fingerprint, hashed_fields, outside_digest, outside_path, view
 from facemae_jax.chain.settings import REPOSITORY
 from facemae_jax.export.release import read_or_make_secret
+from facemae_jax.processes import first, from_first
 from facemae_jax.stages.inputs import Input, Inputs, Ref
 from facemae_jax.types import FacemaeError
 
@@ -71,7 +73,9 @@ class Chain:
             module = graph.STAGES[ref.stage]
             upstream = {name: self.result(up).fingerprint for name, up in graph.reads(self.config, ref).items()}
             cache = self.workdir / "private" / "digests"
-            outside = {name: outside_digest(name, value, cache) for name, value in self.outside(ref).items()}
+            outside = from_first(
+                lambda: {name: outside_digest(name, value, cache) for name, value in self.outside(ref).items()}
+            )
             mark = fingerprint(self.config, module, ref.variant, upstream, outside)
             stage = self.workdir / ref.stage
             path = stage / f"{ref.variant}-{mark[:8]}" if ref.variant else stage.with_name(f"{ref.stage}-{mark[:8]}")
@@ -84,7 +88,7 @@ class Chain:
         for number, ref in enumerate(refs, 1):
             result = self.result(ref)
             title = f"[{number}/{len(refs)}] {ref}"
-            if done := result.done:
+            if done := from_first(partial(getattr, result, "done")):
                 logs.say(f"{title}: reused {self._short(result.path)}")
                 self._compare_commit(done)
                 continue
@@ -95,15 +99,18 @@ class Chain:
         inputs = self._inputs(ref)
         state = "continued" if result.path.is_dir() and any(result.path.iterdir()) else "started"
         logs.say(f"{title}: {state} in {self._short(result.path)}")
+        from_first(lambda: self._begin(result))
+        began = time.time()
+        given = (view(self.config, module, ref.variant), inputs, result.path, ref.variant)
+        summary = from_first(lambda: module.run(*given)) if module.ALONE else module.run(*given)
+        seconds = time.time() - began
+        from_first(lambda: self._finish(result, summary, began, seconds))
+        logs.say(f"{title}: done in {seconds:.0f} s")
+
+    def _begin(self, result: Result) -> None:
         result.path.mkdir(parents=True, exist_ok=True)
         if not (result.path / "fingerprint").is_file():
             (result.path / "fingerprint").write_text(result.fingerprint)
-        began = time.time()
-        summary = module.run(view(self.config, module, ref.variant), inputs, result.path, ref.variant)
-        seconds = time.time() - began
-        if jax.process_index() == 0:
-            self._finish(result, summary, began, seconds)
-        logs.say(f"{title}: done in {seconds:.0f} s")
 
     def _finish(self, result: Result, summary: dict[str, Any], began: float, seconds: float) -> None:
         ref, module = result.ref, graph.STAGES[result.ref.stage]
@@ -156,7 +163,10 @@ class Chain:
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """One process at a time per workdir; a second one is told who holds it. Released by the system when a process dies."""
+    """One run at a time per workdir; a second one is told who holds it. Released by the system when a process dies."""
+    if not first():
+        yield
+        return
     private = workdir / "private"
     private.mkdir(parents=True, exist_ok=True)
     private.chmod(0o700)

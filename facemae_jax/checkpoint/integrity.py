@@ -1,4 +1,4 @@
-"""Whether what lies on disk is what was written: checksums of files and of arrays, and processes that agree on it.
+"""Whether what lies on disk is what was written: checksums of files and of arrays.
 
 Orbax notices a missing or shortened file, but reads a flipped bit as if it were a weight, and its processes wait for
 each other while reading: so the files are checked before it starts.
@@ -14,7 +14,6 @@ from typing import Any
 import google_crc32c
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from facemae_jax.types import Tree
 
@@ -63,16 +62,3 @@ def damage(step: Path) -> str:
         if found[name][1] != checksum:
             return f"{name} has other bytes than were written"
     return ""
-
-
-def everywhere(good: bool) -> bool:
-    """Whether it holds on every process; all of them call."""
-    if jax.process_count() == 1:
-        return good
-    return bool(np.all(multihost_utils.process_allgather(np.asarray(good))))
-
-
-def barrier(name: str) -> None:
-    """Until every process is here."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)

@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from facemae_jax.checkpoint.integrity import SUMS, barrier, damage, everywhere, named, sums
+from facemae_jax.checkpoint.integrity import SUMS, damage, named, sums
+from facemae_jax.processes import barrier, everywhere
 from facemae_jax.types import FacemaeError, Tree
 
 LOG = logging.getLogger("facemae_jax")
@@ -88,13 +90,14 @@ class Checkpoints:
         """The newest step, saved or being saved."""
         return self._manager.latest_step()
 
-    def restore(self, target: Tree) -> tuple[Tree, int, dict[str, Any]] | None:
+    def restore(self, target: Tree, padded: str = "") -> tuple[Tree, int, dict[str, Any]] | None:
         """The newest readable checkpoint as (state, step, meta); None when there is none at all.
 
         A damaged one is moved aside to ``unreadable-<step>`` with a warning, and the one before it is taken.
 
         Args:
             target: tree of ShapeDtypeStruct with the shardings wanted now, whatever the mesh was at saving.
+            padded: regular expression of leaves that end in rows of zeros, as many as the mesh asks for: rows come and go.
 
         Raises:
             FacemaeError: when none of them can be read, or when the arrays are not those of ``target``.
@@ -103,7 +106,7 @@ class Checkpoints:
         unreadable: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                restored = self._read(step, target)
+                restored = self._read(step, target, padded)
                 reason = ""
             except _Misfit as misfit:
                 raise FacemaeError(
@@ -145,12 +148,15 @@ class Checkpoints:
         self.wait()
         self._manager.close()
 
-    def _read(self, step: int, target: Tree) -> Any:
+    def _read(self, step: int, target: Tree, padded: str) -> Any:
         damaged = damage(self.directory / str(step)) if jax.process_index() == 0 else ""
         if not everywhere(not damaged):
             raise OSError(damaged or "the first process found it damaged")
-        _compare(self._manager.item_metadata(step)["state"], target)
-        items = ocp.args.Composite(state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore())
+        _compare(self._manager.item_metadata(step)["state"], target, padded)
+        # Not strict: Orbax then cuts or fills with zeros; what else differs was refused by the line above.
+        items = ocp.args.Composite(
+            state=ocp.args.StandardRestore(target, strict=not padded), meta=ocp.args.JsonRestore()
+        )
         return self._manager.restore(step, args=items)
 
     def _set_aside(self, steps: Mapping[int, str]) -> None:
@@ -205,8 +211,14 @@ class _Misfit(Exception):
     """The arrays of a checkpoint are not those that are asked for."""
 
 
-def _compare(saved: Tree, target: Tree) -> None:
-    there, wanted = ({n: f"{tuple(x.shape)} {np.dtype(x.dtype)}" for n, x in named(t)} for t in (saved, target))
+def _compare(saved: Tree, target: Tree, padded: str) -> None:
+    def told(name: str, leaf: Any) -> str:
+        shape = tuple(leaf.shape)
+        if padded and re.search(padded, name):
+            return f"(…, {', '.join(map(str, shape[1:]))}) {np.dtype(leaf.dtype)}"
+        return f"{shape} {np.dtype(leaf.dtype)}"
+
+    there, wanted = ({name: told(name, leaf) for name, leaf in named(tree)} for tree in (saved, target))
     for name in sorted(there.keys() | wanted.keys()):
         if there.get(name) != wanted.get(name):
             raise _Misfit(f"{name} is {there.get(name, 'missing')}, wanted is {wanted.get(name, 'nothing')}")

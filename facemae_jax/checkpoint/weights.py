@@ -12,7 +12,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from facemae_jax.checkpoint.integrity import barrier, digest_of
+from facemae_jax.checkpoint.integrity import digest_of
+from facemae_jax.processes import barrier
 from facemae_jax.types import FacemaeError, Tree
 
 

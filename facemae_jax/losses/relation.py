@@ -8,6 +8,7 @@ Which recognizer embeds is the business of ``train.mae_task``.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -78,14 +79,25 @@ def relation_loss_sharded(
     kind: str = "cosine",
     group: int = 0,
     form: str = "rows",
+    chunk: int = 0,
 ) -> jax.Array:
     """The same loss over a mesh: each device computes its own rows against the gathered embeddings.
 
-    Take the gradient outside. Memory per device: B/devices × B numbers (``rows``) or E × E (``gram``). Groups are
-    groups of the global batch, whatever the mesh. Arguments and errors as in :func:`relation_loss`.
+    Take the gradient outside. Groups are groups of the global batch, whatever the mesh. Arguments and errors as in
+    :func:`relation_loss`; and ``chunk``, the number of own rows taken at a time, which divides B/devices (0 = all at once).
+
+    Memory per device: ``chunk`` × B numbers a few times over (``rows``; the backward pass computes each block again) or E × E
+    (``gram``). Moved per step, ``rows``: 2·B·E numbers gathered (real and painted embeddings), B·E scattered back (the gradient of the
+    painted ones), and one number (euclidean: as many as groups) summed; ``gram``: 3·E² + 1 summed.
     """
     batch = len(real_BE)
     size = _group_size(batch, group, kind, form)
+    own = batch // mesh.size
+    if chunk and own % min(chunk, own):
+        fits = [n for n in range(1, own + 1) if own % n == 0]
+        raise FacemaeError(
+            f"irm.chunk={chunk} does not divide the {own} images of a device: choose 0 or one of {fits}."
+        )
 
     def total(x: jax.Array) -> jax.Array:
         return jax.lax.psum(x, AXES)
@@ -96,7 +108,7 @@ def relation_loss_sharded(
             return _finish_gram(tuple(total(part) for part in _gram_parts(real_bE, painted_bE)), batch)
         gathered = tuple(jax.lax.all_gather(x, AXES, tiled=True) for x in (real_bE, painted_bE))
         rows = jax.lax.axis_index(AXES) * len(real_bE) + jnp.arange(len(real_bE))
-        return _rows_loss((real_bE, painted_bE), gathered, rows, kind=kind, size=size, total=total)
+        return _rows_loss((real_bE, painted_bE), gathered, rows, kind=kind, size=size, total=total, chunk=chunk)
 
     return local(jax.lax.stop_gradient(real_BE.astype(jnp.float32)), painted_BE.astype(jnp.float32))
 
@@ -118,23 +130,51 @@ def _plain(x: jax.Array) -> jax.Array:
     return x
 
 
-def _rows_loss(own, everyone, rows_b, *, kind, size, total):
+def _rows_loss(own, everyone, rows_b, *, kind, size, total, chunk=0):
     """Sum over own rows of the pairs of one group, then over devices; mean over all pairs of all groups."""
     batch = len(everyone[0])
+    pairs, groups = batch * (size - 1), batch // size
     columns_B = jnp.arange(batch)
-    same_bB = (rows_b[:, None] // size == columns_B[None, :] // size) & (rows_b[:, None] != columns_B[None, :])
-    pairs = batch * (size - 1)
+
+    def same(rows_c: jax.Array) -> jax.Array:
+        return (rows_c[:, None] // size == columns_B[None, :] // size) & (rows_c[:, None] != columns_B[None, :])
+
     if kind == "cosine":
-        difference = _dots(own[0], everyone[0]) - _dots(own[1], everyone[1])
-        return total(jnp.sum(jnp.where(same_bB, difference**2, 0.0))) / pairs
-    groups = batch // size
-    group_b = rows_b // size
-    real, painted = (
-        _scaled(_distances(a, b, same_bB), group_b, groups, size, total) for a, b in zip(own, everyone, strict=True)
-    )
-    difference = jnp.abs(real - painted)
-    huber = jnp.where(difference < HUBER, 0.5 * difference**2, HUBER * (difference - 0.5 * HUBER))
-    return total(jnp.sum(jnp.where(same_bB, huber, 0.0))) / pairs
+
+        def squares(rows_c: jax.Array, real_cE: jax.Array, painted_cE: jax.Array) -> jax.Array:
+            difference = _dots(real_cE, everyone[0]) - _dots(painted_cE, everyone[1])
+            return jnp.sum(jnp.where(same(rows_c), difference**2, 0.0))
+
+        return total(_added(squares, chunk, rows_b, *own)) / pairs
+
+    def sums(rows_c: jax.Array, real_cE: jax.Array, painted_cE: jax.Array) -> tuple[jax.Array, ...]:
+        return tuple(
+            jax.ops.segment_sum(jnp.sum(_distances(a_cE, b_BE, same(rows_c)), 1), rows_c // size, num_segments=groups)
+            for a_cE, b_BE in zip((real_cE, painted_cE), everyone, strict=True)
+        )
+
+    # Distances are divided by the mean of their own group; a group of one point stays 0.
+    means = tuple(jnp.maximum(total(sum_g) / (size * (size - 1)), 1e-12) for sum_g in _added(sums, chunk, rows_b, *own))
+
+    def hubers(rows_c: jax.Array, real_cE: jax.Array, painted_cE: jax.Array) -> jax.Array:
+        real, painted = (
+            _distances(a_cE, b_BE, same(rows_c)) / mean_g[rows_c // size][:, None]
+            for a_cE, b_BE, mean_g in zip((real_cE, painted_cE), everyone, means, strict=True)
+        )
+        difference = jnp.abs(real - painted)
+        huber = jnp.where(difference < HUBER, 0.5 * difference**2, HUBER * (difference - 0.5 * HUBER))
+        return jnp.sum(jnp.where(same(rows_c), huber, 0.0))
+
+    return total(_added(hubers, chunk, rows_b, *own)) / pairs
+
+
+def _added(part: Any, chunk: int, *rows: jax.Array) -> Any:
+    """``part`` of all rows; with ``chunk``, the sum of its values over that many rows at a time, each computed again backwards."""
+    if not chunk or chunk >= len(rows[0]):
+        return part(*rows)
+    pieces = tuple(x.reshape(len(x) // chunk, chunk, *x.shape[1:]) for x in rows)
+    values = jax.lax.map(jax.checkpoint(lambda piece: part(*piece)), pieces)
+    return jax.tree.map(lambda x: x.sum(axis=0), values)
 
 
 def _dots(a_bE: jax.Array, b_BE: jax.Array) -> jax.Array:
@@ -146,13 +186,6 @@ def _distances(a_bE: jax.Array, b_BE: jax.Array, pairs_bB: jax.Array) -> jax.Arr
     square = jnp.sum(a_bE**2, 1)[:, None] + jnp.sum(b_BE**2, 1)[None, :] - 2.0 * _dots(a_bE, b_BE)
     apart = pairs_bB & (square > 1e-12)
     return jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)
-
-
-def _scaled(distances_bB, group_b, groups, size, total):
-    """Distances divided by the mean of their own group; a group of one point stays 0."""
-    sums_g = total(jax.ops.segment_sum(jnp.sum(distances_bB, axis=1), group_b, num_segments=groups))
-    mean_g = jnp.maximum(sums_g / (size * (size - 1)), 1e-12)
-    return distances_bB / mean_g[group_b][:, None]
 
 
 def _gram_parts(real_bE: jax.Array, painted_bE: jax.Array) -> tuple[jax.Array, ...]:

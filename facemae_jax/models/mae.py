@@ -29,6 +29,9 @@ class MaeOutput(NamedTuple):
     latent_BVD: jax.Array  # float32
 
 
+SWITCHES = ("remat", "scan", "remat_keep")
+
+
 @dataclasses.dataclass(frozen=True)
 class MaeConfig:
     """The sizes that define an MAE's parameters, and the switches of its computation."""
@@ -45,6 +48,7 @@ class MaeConfig:
     dtype: str = "float32"  # of the computation
     remat: bool = False
     scan: bool = False
+    remat_keep: str = "nothing"
 
     @property
     def side(self) -> int:
@@ -62,8 +66,10 @@ class MaeConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> MaeConfig:
-        """From a dictionary that may hold more than our fields."""
-        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
+        """From a dictionary that may hold more than our fields, and need not hold switches that change no number."""
+        return cls(
+            **{f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values or f.name not in SWITCHES}
+        )
 
 
 def mae_config(mae: Any, image_size: int) -> MaeConfig:
@@ -82,6 +88,7 @@ def mae_config(mae: Any, image_size: int) -> MaeConfig:
         dtype=mae.dtype,
         remat=mae.remat,
         scan=mae.scan,
+        remat_keep=mae.remat_keep,
     )
 
 
@@ -119,7 +126,7 @@ class Mae(nn.Module):
         tokens_BVD = pin(dense(c.width, "patch_embed")(seen_BVP.astype(dtype)) + at_BVD.astype(dtype))
         class_B1D = jnp.broadcast_to(token("cls_token", c.width).astype(dtype), (b, 1, c.width))  # position zero
         tokens = pin(jnp.concatenate([class_B1D, tokens_BVD], axis=1))
-        tokens = Stack(c.depth, c.heads, c.dtype, c.remat, c.scan, pin, name="encoder")(tokens)
+        tokens = Stack(c.depth, c.heads, c.dtype, c.remat, c.scan, pin, c.remat_keep, name="encoder")(tokens)
         tokens = norm("encoder_norm")(tokens)
 
         inner = dense(c.decoder_width, "decoder_embed")(tokens.astype(dtype))
@@ -129,7 +136,9 @@ class Mae(nn.Module):
         placed_BND = everywhere.at[jnp.arange(b)[:, None], visible_BV].set(inner[:, 1:], unique_indices=True)
         placed_BND = placed_BND + jnp.asarray(positions_2d(c.decoder_width, c.side), dtype)[None]
         whole = pin(jnp.concatenate([inner[:, :1], placed_BND], axis=1))
-        whole = Stack(c.decoder_depth, c.decoder_heads, c.dtype, c.remat, c.scan, pin, name="decoder")(whole)
+        whole = Stack(c.decoder_depth, c.decoder_heads, c.dtype, c.remat, c.scan, pin, c.remat_keep, name="decoder")(
+            whole
+        )
         whole = norm("decoder_norm")(whole)
         painted_BNP = dense(c.patch**2 * PATCH_COLOURS, "decoder_pred")(whole[:, 1:].astype(dtype)).astype(jnp.float32)
         return MaeOutput(pin(unpatchify(painted_BNP, c.patch)), tokens[:, 1:])

@@ -11,11 +11,15 @@ import jax.numpy as jnp
 
 from facemae_jax.models.cpu_net import CpuNet
 from facemae_jax.models.iresnet import IResNet
+from facemae_jax.models.mobilefacenet import MobileFaceNet
+from facemae_jax.models.vit_recognizer import SIZES, VitRecognizer
 from facemae_jax.types import FacemaeError
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "cpu": CpuNet,
     **{f"iresnet{depth}": lambda depth=depth, **given: IResNet(depth, **given) for depth in (18, 34, 50, 100)},
+    "mobilefacenet": MobileFaceNet,
+    **{f"vit_{size}": lambda size=size, **given: VitRecognizer(size, **given) for size in SIZES},
 }
 
 

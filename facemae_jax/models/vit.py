@@ -79,10 +79,14 @@ class Block(nn.Module):
         return pin(tokens_BND + dense(d, "fc2")(nn.gelu(inner, approximate=False)))
 
 
+KEPT = {"nothing": None, "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}
+
+
 class Stack(nn.Module):
     """``depth`` blocks one after another.
 
-    ``remat`` recomputes each block in the backward pass; ``scan`` compiles one block for all, and keeps their parameters
+    ``remat`` recomputes each block in the backward pass, all of it (``remat_keep="nothing"``) or all but the results of its matrix
+    products (``"dots"``), which take memory but most of the time; ``scan`` compiles one block for all, and keeps their parameters
     stacked (:func:`unstack` and :func:`stack` convert, so that saved weights do not depend on the switch).
     """
 
@@ -92,11 +96,12 @@ class Stack(nn.Module):
     remat: bool = False
     scan: bool = False
     pin: Pin | None = None
+    remat_keep: str = "nothing"
 
     @nn.compact
     def __call__(self, tokens_BND: jax.Array) -> jax.Array:
         """``tokens_BND`` → the same shape."""
-        block = nn.remat(Block, prevent_cse=not self.scan) if self.remat else Block
+        block = nn.remat(Block, prevent_cse=not self.scan, policy=KEPT[self.remat_keep]) if self.remat else Block
         if not self.scan:
             for layer in range(self.depth):
                 tokens_BND = block(self.heads, self.dtype, self.pin, name=f"block_{layer}")(tokens_BND)

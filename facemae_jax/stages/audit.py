@@ -44,6 +44,7 @@ from facemae_jax.stages.inputs import Inputs, Ref, faces_ref, pick_faces
 
 VERB = "audit"
 VERSION = 1
+ALONE = False  # every process takes part
 SUMMARY = "attack reconstructions and distortions: who is found again, by which judge"
 FIELDS = {
     "": (

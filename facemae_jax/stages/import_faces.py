@@ -38,6 +38,7 @@ from facemae_jax.types import FacemaeError
 
 VERB = "import-faces"
 VERSION = 1
+ALONE = True  # the first process does it, the others wait
 SUMMARY = "bring a folder, a zip, a face set or rendered people into a face set"
 IMAGES = ("data.image_size", "data.resize", "data.jpeg_quality", "data.max_pixels", "data.on_bad_record")
 FIELDS = {

@@ -28,6 +28,7 @@ from facemae_jax.types import FacemaeError
 
 VERB = "publish"
 VERSION = 1
+ALONE = True  # the first process does it, the others wait
 SUMMARY = "write the release: a TFDS face set and its card, after a search for names and paths"
 FIELDS = {
     "": (

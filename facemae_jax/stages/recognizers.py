@@ -11,7 +11,7 @@ from facemae_jax.checkpoint import save_model
 from facemae_jax.data.face_set import FaceSet
 from facemae_jax.models import recognizer
 from facemae_jax.stages.training import faces_of_size, fit, mesh_of, warm_start
-from facemae_jax.train.recognizer_task import Margin, recognizer_task
+from facemae_jax.train.recognizer_task import HEAD, Head, Margin, recognizer_task
 
 
 def train_recognizer(
@@ -47,6 +47,7 @@ def train_recognizer(
         image_size=config.data.image_size,
         margin=Margin(**section.margin.to_dict()),
         mesh=mesh,
+        head=Head(**section.head.to_dict()),
     )
     warm = warm_start(section.optim.init_from, "recognizer", f"{field}.optim.init_from")
     fitted = fit(
@@ -56,7 +57,8 @@ def train_recognizer(
     description = recognizer.described(
         section.network, section.embedding, section.dtype, section.dropout, config.data.image_size
     )
-    variables = {"params": fitted.state.params["network"], **fitted.state.extra}
+    rest = {name: value for name, value in fitted.state.extra.items() if name != HEAD}
+    variables = {"params": fitted.state.params["network"], **rest}
     save_model(out / "model", variables, description | {"name": label, "identities": faces.identities})
     logs.say(
         f"{label}: {fitted.summary['images']:,} images of {fitted.summary['identities']} people; model in {out.name}/model"

@@ -21,18 +21,20 @@ from facemae_jax.data.images import decode_record, encode_jpeg, encode_png
 from facemae_jax.export import release
 from facemae_jax.export.painter import Painter
 from facemae_jax.mesh import make_mesh
+from facemae_jax.processes import first, from_first, together
 from facemae_jax.stages.inputs import Inputs, Ref, faces_ref, pick_faces
 from facemae_jax.types import FacemaeError, Record
 
 VERB = "reconstruct"
 VERSION = 1
+ALONE = False  # every process takes part
 SUMMARY = "paint faces from a quarter of their patches, under keys and masks of their own"
 FIELDS = {
     "": (
         "data.image_size", "data.seen_share", "data.split_seed", "mae.patch", "mae.visible", "reconstruct",
     )
 }  # fmt: skip
-UNHASHED = ("mesh", "data.threads")
+UNHASHED = ("data.threads",)
 
 
 def variants(config: Any) -> tuple[str, ...]:
@@ -55,8 +57,9 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
     faces = pick_faces(config, inputs["faces"], config.reconstruct.subset).relabelled()
     check_image_size(faces, config.data.image_size)
     r = config.reconstruct
+    # Each process paints its own shards on its own devices: no image is sent anywhere, and none waits for another.
     painter = Painter(
-        inputs["mae"].path, visible=config.mae.visible, mesh=make_mesh(config.mesh.data, config.mesh.fsdp),
+        inputs["mae"].path, visible=config.mae.visible, mesh=make_mesh(-1, 1, jax.local_devices()),
         batch_per_device=r.batch, composition=r.composition,
     )  # fmt: skip
     _check_sizes(config, painter)
@@ -70,28 +73,38 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
         release.label_map(key, faces.identities),
         release.mask_seeds(key, source_keys),
     )
-    writer = FaceSetWriter(
-        out / "faces" / "1.0.0", name="reconstruction", image_size=config.data.image_size, encoding=r.encoding,
-        shard_records=r.shard_records, num_labels=faces.identities,
-    )  # fmt: skip
+
+    def open_writer() -> FaceSetWriter:
+        return FaceSetWriter(
+            out / "faces" / "1.0.0", name="reconstruction", image_size=config.data.image_size, encoding=r.encoding,
+            shard_records=r.shard_records, num_labels=faces.identities,
+        )  # fmt: skip
+
+    from_first(lambda: open_writer() and None)  # it clears away what another attempt left, before the others begin
+    writer = open_writer()
     shards = range(-(-len(faces) // r.shard_records))
     mine = [s for s in shards if s % jax.process_count() == jax.process_index()]
     todo = [s for s in mine if not writer.shard_done(s)]
     held = [min(r.shard_records, len(faces) - s * r.shard_records) for s in mine]
     before = sum(n for s, n in zip(mine, held, strict=True) if s not in todo)
-    with logs.progress(sum(held), "reconstruct", initial=before) as bar:
-        for shard in todo:
-            places = np.arange(shard * r.shard_records, min((shard + 1) * r.shard_records, len(faces)))
-            writer.write_shard(shard, _records(plan, places, painter, r, bar))
-    writer.finish(len(faces))
+
+    def paint_shards() -> None:
+        with logs.progress(sum(held), "reconstruct", initial=before) as bar:
+            for shard in todo:
+                places = np.arange(shard * r.shard_records, min((shard + 1) * r.shard_records, len(faces)))
+                writer.write_shard(shard, _records(plan, places, painter, r, bar))
+
+    together(paint_shards)
+    from_first(lambda: str(writer.finish(len(faces))))
     summary = dict(
         images=len(faces), identities=faces.identities, composition=r.composition, image_size=config.data.image_size,
         patch=config.mae.patch, patches=painter.config.patches, visible=config.mae.visible,
         visible_share=config.mae.visible / painter.config.patches,
         real_pixel_share=config.mae.visible / painter.config.patches if r.composition == "paste" else 0.0,
     )  # fmt: skip
-    _write_private(out / "private.npz", order_n)
-    (out / "reconstruct.json").write_text(json.dumps(summary, indent=1))
+    if first():
+        _write_private(out / "private.npz", order_n)
+        (out / "reconstruct.json").write_text(json.dumps(summary, indent=1))
     logs.say(
         f"reconstruct: {len(faces):,} images of {faces.identities} people in {out.name}/faces (private; publish makes the release)"
     )

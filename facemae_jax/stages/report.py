@@ -22,6 +22,7 @@ from facemae_jax.stages.inputs import Inputs, Ref, faces_ref, pick_faces
 
 VERB = "report"
 VERSION = 1
+ALONE = True  # the first process does it, the others wait
 SUMMARY = "write report.html: utility, leakage, reconstructions, provenance; one self-contained page"
 FIELDS = {"": ("name", "report", "reconstruct.subset", "data.seen_share", "data.split_seed")}
 UNHASHED = ()

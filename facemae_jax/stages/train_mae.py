@@ -20,6 +20,7 @@ from facemae_jax.types import FacemaeError
 
 VERB = "train-mae"
 VERSION = 1
+ALONE = False  # every process takes part
 SUMMARY = "train the masked autoencoder on seen people: pixels, and relations through the teacher"
 FIELDS = {
     "": (
@@ -85,6 +86,7 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
         irm_kind=config.irm.kind,
         irm_group=int(config.irm.group),
         irm_form=config.irm.form,
+        irm_chunk=config.irm.chunk,
         norm_pix=config.mae.norm_pix_loss,
     )
     tasks = [(1.0, mae_task(model, loss, teacher=teacher, mesh=mesh))]

@@ -17,10 +17,11 @@ from facemae_jax.stages.training import CADENCE
 
 VERB = "train-recognizer"
 VERSION = 1
+ALONE = False  # every process takes part
 SUMMARY = "train a recognizer on each variant: original, distortions, reconstruction"
 COMMON = (
     "seed", "data.image_size", "recognizer.network", "recognizer.embedding", "recognizer.dtype", "recognizer.dropout",
-    "recognizer.margin", "recognizer.augment", "recognizer.optim",
+    "recognizer.margin", "recognizer.head", "recognizer.augment", "recognizer.optim",
 )  # fmt: skip
 PICKED = (*COMMON, "data.seen_share", "data.split_seed", "reconstruct.subset")
 FIELDS = {

@@ -14,11 +14,12 @@ from facemae_jax.stages.training import CADENCE
 
 VERB = "train-teacher"
 VERSION = 1
+ALONE = False  # every process takes part
 SUMMARY = "train the recognizer that the MAE's relation loss looks through, on seen people"
 FIELDS = {
     "": (
         "seed", "data.image_size", "data.seen_share", "data.split_seed", "teacher.network", "teacher.embedding", "teacher.dtype",
-        "teacher.dropout", "teacher.margin", "teacher.augment", "teacher.optim",
+        "teacher.dropout", "teacher.margin", "teacher.head", "teacher.augment", "teacher.optim",
     )
 }  # fmt: skip
 UNHASHED = ("mesh", "data.threads", "teacher.optim.init_from", *(f"teacher.optim.{name}" for name in CADENCE))

@@ -37,6 +37,7 @@ from facemae_jax.stages.inputs import Inputs, Ref
 
 VERB = "verify"
 VERSION = 1
+ALONE = False  # every process takes part
 SUMMARY = "verify recognizers on face pairs of other people: accuracy, AUC, EER, TAR at FAR"
 FIELDS = {
     "": (

@@ -22,11 +22,12 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import jax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from facemae_jax import logs
 from facemae_jax.checkpoint import Checkpoints
-from facemae_jax.mesh import put_batch
+from facemae_jax.mesh import PADDED, put_batch
 from facemae_jax.train.step import TrainState, TrainStep
 from facemae_jax.types import Batch, FacemaeError
 
@@ -47,14 +48,17 @@ class Interrupted(Exception):
 
 
 class _Signals:
-    """Notes the first SIGINT or SIGTERM; a second one acts as if we were not here."""
+    """Notes the first SIGINT or SIGTERM; a second one acts as if we were not here.
+
+    With several processes SIGTERM is JAX's: the one that gets it tells the others, and all stop after the same step.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> _Signals:
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread() and jax.process_count() == 1:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._note)
         return self
@@ -66,6 +70,12 @@ class _Signals:
     def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def at(self, step: int) -> int | None:
+        """The signal that stops the run after this step, the same on every process; all of them call, at every step."""
+        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
+            self.received = signal.SIGTERM
+        return self.received
 
     def __exit__(self, *_: object) -> None:
         self._restore()
@@ -103,7 +113,7 @@ def train(
         Interrupted: SIGINT or SIGTERM, after saving.
     """
     with Checkpoints(out / "checkpoints", keep_latest=optim.keep_latest, keep_best=optim.keep_best) as checkpoints:
-        restored = checkpoints.restore(target)
+        restored = checkpoints.restore(target, padded=PADDED)
         if restored is not None:
             state, done, meta = restored
             _check_meta(meta, fingerprint, mesh, out)
@@ -155,7 +165,7 @@ def _run(phases, state, batches, done, steps, mesh, optim, fingerprint, label, c
             done += 1
             bar.update(optim.batch)
             settle()
-            stop = signals.received  # read once: a signal that comes later is for the next step
+            stop = signals.at(done)  # read once: a signal that comes later is for the next step
             due = done % optim.save_every == 0 or done == steps or stop is not None
             if due or done % optim.log_every == 0:
                 pending = (done, metrics)

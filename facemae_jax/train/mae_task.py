@@ -34,6 +34,7 @@ class MaeLoss(NamedTuple):
     irm_kind: str = "cosine"
     irm_group: int = 0
     irm_form: str = "rows"
+    irm_chunk: int = 0
     norm_pix: bool = False
 
     @property
@@ -85,8 +86,9 @@ def mae_task(model: Mae, loss: MaeLoss, *, teacher: Frozen | None, mesh: Mesh) -
             parts["cosine"] = own_cosine(real_BE, painted_BE).mean()
             if loss.irm_weight:
                 parts["irm"] = relation_loss_sharded(
-                    real_BE, painted_BE, mesh=mesh, kind=loss.irm_kind, group=loss.irm_group, form=loss.irm_form
-                )
+                    real_BE, painted_BE, mesh=mesh, kind=loss.irm_kind, group=loss.irm_group, form=loss.irm_form,
+                    chunk=loss.irm_chunk,
+                )  # fmt: skip
                 value += loss.irm_weight * parts["irm"]
             if loss.feature_weight:
                 parts["feature"] = feature_loss(real_BE, painted_BE).mean()

@@ -115,7 +115,7 @@ def make_train_step(
         def add(carry: Any, part: tuple[jax.Array, Batch]) -> Any:
             number, micro = part
             extra, total = carry
-            own = {name: jax.random.fold_in(key, number) for name, key in keys.items()}
+            own = keys | {name: jax.random.fold_in(keys[name], number) for name in task.key_names}
             (loss, (metrics, extra)), grads = one(state.params, extra, frozen, micro, own)
             return (extra, jax.tree.map(jnp.add, total, grads)), metrics | {"loss": loss}
 
@@ -126,6 +126,11 @@ def make_train_step(
 
     def step(state: TrainState, batch: Batch, frozen: Tree) -> tuple[TrainState, Metrics]:
         keys = keys_for(seed, state.step, task.key_names)
+        selection = task.select(batch, keys) if task.select else None
+        whole = state
+        if selection is not None:
+            keys = keys | {"rows": selection.rows_S}
+            state = state.replace(params=selection.narrow(whole.params), opt_state=selection.narrow(whole.opt_state))
         if accumulate == 1:
             (loss, (metrics, extra)), grads = one(state.params, state.extra, frozen, batch, keys)
             metrics = metrics | {"loss": loss}
@@ -134,6 +139,8 @@ def make_train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = metrics | {"grad_norm": optax.global_norm(grads)}
+        if selection is not None:
+            params, opt_state = selection.widen(whole.params, params), selection.widen(whole.opt_state, opt_state)
         return TrainState(state.step + 1, params, extra, opt_state), metrics
 
     compiled = jax.jit(

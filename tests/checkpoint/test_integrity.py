@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from checkpoint_help import cut, delete, flip
 
+from facemae_jax import processes
 from facemae_jax.checkpoint import integrity
 
 
@@ -76,5 +77,5 @@ def test_the_digest_is_of_values_and_not_of_their_layout_in_memory():
 
 def test_one_process_agrees_with_itself():
     assert jax.process_count() == 1
-    assert integrity.everywhere(True) and not integrity.everywhere(False)
-    integrity.barrier("returns at once")
+    assert processes.everywhere(True) and not processes.everywhere(False)
+    processes.barrier("returns at once")

@@ -233,3 +233,42 @@ def test_closing_waits_for_the_save_and_ends_the_threads(tmp_path, mesh, monkeyp
     for thread in left:
         thread.join(60)
     assert during and [thread.name for thread in left if thread.is_alive()] == []
+
+
+PADDED = r"(^|/)centres_KE$"
+
+
+def centres_on(mesh, rows):
+    """A state whose ``centres_KE`` hold 27 rows of numbers and then zeros, and which an optimizer remembers as well."""
+
+    def make():
+        centres = jnp.where(jnp.arange(rows)[:, None] < 27, 1.0 + jnp.arange(rows * 4.0).reshape(rows, 4), 0.0)
+        params = {"centres_KE": centres, "kernel": jnp.ones((64, 32))}
+        return State(jnp.asarray(1, jnp.int32), params, {}, optax.trace(0.9).init(params))
+
+    return jax.jit(make, out_shardings=shardings_for(jax.eval_shape(make), mesh))()
+
+
+@pytest.mark.parametrize(("before", "after"), [(32, 27), (27, 32), (28, 32)])
+def test_rows_of_padding_come_and_go_with_the_mesh(tmp_path, before, after):
+    meshes = {27: make_mesh(1, 1, jax.devices()[:1]), 28: make_mesh(4, 1, jax.devices()[:4]), 32: make_mesh(8, 1)}
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, centres_on(meshes[before], before), {}, None)
+    wanted = centres_on(meshes[after], after)
+    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), wanted)
+    with Checkpoints(tmp_path) as checkpoints:
+        with pytest.raises(FacemaeError, match="centres_KE"):
+            checkpoints.restore(target)  # unless that is asked for
+        state, _, _ = checkpoints.restore(target, padded=PADDED)
+    assert_same(state, wanted)
+
+
+def test_other_arrays_still_have_to_fit(tmp_path, mesh):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, centres_on(mesh, 32), {}, None)
+        wanted = centres_on(mesh, 32)
+        for name, shape in (("kernel", (32, 32)), ("centres_KE", (32, 5))):
+            target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), wanted)
+            target.params[name] = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=replicated(mesh))
+            with pytest.raises(FacemaeError, match=f"params/{name}"):
+                checkpoints.restore(target, padded=PADDED)

@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -212,3 +214,58 @@ def test_what_does_not_fit_is_named(form, words):
 def test_one_image_has_no_relation():
     with pytest.raises(FacemaeError, match="groups of at least 2"):
         relation_loss(embeddings(0)[:1], embeddings(1)[:1])
+
+
+@pytest.mark.parametrize("form", FORMS[:4], ids=str)
+def test_rows_taken_a_few_at_a_time_give_the_same(task, form):
+    """Eight rows per device, two at a time."""
+    mesh = make_mesh(8, 1)
+    whole, chunked = (
+        loss_and_gradients(task, lambda r, p, c=chunk: relation_loss_sharded(r, p, mesh=mesh, chunk=c, **form))
+        for chunk in (0, 2)
+    )
+    np.testing.assert_allclose(chunked[0], whole[0], rtol=1e-6)
+    for one, other in zip(chunked[1][:2], whole[1][:2], strict=True):
+        assert_close(one, other, 1e-6)
+
+
+def compiled(batch, **given):
+    """The program of loss and gradient on eight devices."""
+    mesh = make_mesh(8, 1)
+    loss = jax.value_and_grad(lambda r, p: relation_loss_sharded(r, p, mesh=mesh, **given), argnums=1)
+    rows = jax.ShapeDtypeStruct((batch, LENGTH), jnp.float32, sharding=batch_sharding(mesh))
+    return jax.jit(loss).lower(rows, rows).compile()
+
+
+@pytest.mark.parametrize("kind", ["cosine", "euclidean"])
+def test_chunks_bound_the_memory_of_the_block(kind):
+    batch = 8192  # a device's block is 1,024 × 8,192 numbers, 32 MiB
+    block = batch // 8 * batch * 4
+    whole, chunked = (compiled(batch, kind=kind, chunk=chunk).memory_analysis().temp_size_in_bytes for chunk in (0, 16))
+    assert whole > block > 3 * chunked  # what is left is mostly the gathered embeddings and their gradient
+
+
+def test_what_is_moved_is_what_is_said():
+    batch, sums, gathered = 64, 0, 0
+    text = compiled(batch, kind="cosine").as_text()
+    for line in text.splitlines():
+        kind = re.search(r" (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(-start)?\(", line)
+        if kind is None:
+            continue
+        numbers = [
+            np.prod([int(n) for n in dims.split(",") if n])
+            for dims in re.findall(r"f32\[([\d,]*)\]", line.split(kind[0])[0])
+        ]
+        if kind[1] == "all-gather":
+            gathered += sum(numbers)
+        else:
+            assert kind[1] in ("all-reduce", "reduce-scatter"), line
+            sums += sum(numbers)
+    assert gathered == 2 * batch * LENGTH
+    # CPUs scatter the gradient as a sum of B·E numbers, of which each device keeps its part.
+    assert batch * LENGTH // 8 <= sums <= batch * LENGTH + 1
+
+
+def test_a_chunk_that_does_not_divide_is_named():
+    with pytest.raises(FacemaeError, match=r"irm.chunk=3 does not divide the 8 images of a device.*\[1, 2, 4, 8\]"):
+        relation_loss_sharded(embeddings(0), embeddings(1), mesh=make_mesh(8, 1), chunk=3)

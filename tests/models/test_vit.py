@@ -95,9 +95,12 @@ def test_layers_are_applied_in_order(params, plain, block):
     np.testing.assert_allclose(plain[0], x, atol=1e-5)
 
 
-@pytest.mark.parametrize(("remat", "scan"), [(True, False), (False, True), (True, True)])
-def test_remat_and_scan_change_no_number(params, plain, remat, scan):
-    model = Stack(DEPTH, HEADS, remat=remat, scan=scan)
+@pytest.mark.parametrize(
+    ("remat", "scan", "keep"),
+    [(True, False, "nothing"), (False, True, "nothing"), (True, True, "nothing"), (True, True, "dots")],
+)
+def test_remat_and_scan_change_no_number(params, plain, remat, scan, keep):
+    model = Stack(DEPTH, HEADS, remat=remat, scan=scan, remat_keep=keep)
     output, of_params, of_tokens = passes(model, stack(params) if scan else params, tokens())
     found = (output, unstack(of_params), of_tokens)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, plain)
@@ -105,12 +108,13 @@ def test_remat_and_scan_change_no_number(params, plain, remat, scan):
 
 def test_remat_recomputes():
     products = []
-    for remat in (False, True):
-        model = Stack(DEPTH, HEADS, remat=remat)
+    for remat, keep in ((False, "nothing"), (True, "nothing"), (True, "dots")):
+        model = Stack(DEPTH, HEADS, remat=remat, remat_keep=keep)
         abstract = jax.eval_shape(model.init, jax.random.key(0), tokens())["params"]
         program = jax.make_jaxpr(jax.grad(lambda p, m=model: m.apply({"params": p}, tokens()).sum()))(abstract)
         products.append(str(program).count("dot_general["))
     assert products[1] >= products[0] + 4 * DEPTH  # of the six matrix products in each layer
+    assert products[0] < products[2] <= products[0] + 2 * DEPTH  # the two of the attention, which have batches
 
 
 def test_scanned_layers_begin_differently_and_as_stacked_ones():

@@ -7,7 +7,9 @@ from training_help import LENGTH, SIZE, compiled_quickly, metrics, settings, wri
 from facemae_jax.checkpoint import load_model
 from facemae_jax.data.face_set import open_face_set
 from facemae_jax.models.frozen import load_frozen
+from facemae_jax.stages import recognizers
 from facemae_jax.stages.recognizers import train_recognizer
+from facemae_jax.train.recognizer_task import Head, recognizer_task
 from facemae_jax.types import FacemaeError
 
 
@@ -44,10 +46,31 @@ def test_the_model_is_the_network_alone_and_says_what_it_is(tmp_path, monkeypatc
     assert "centres" not in (tmp_path / "stage" / "model" / "weights" / "_METADATA").read_text()
     with ocp.PyTreeCheckpointer() as reader:
         kept = reader.metadata(tmp_path / "stage" / "checkpoints" / "5" / "state").item_metadata.tree
-    assert tuple(kept["params"]["centres_KE"].shape) == (5, LENGTH)
+    assert tuple(kept["params"]["centres_KE"].shape) == (8, LENGTH)  # padded to the devices
     assert {name: summary[name] for name in ("images", "identities", "steps")} == dict(images=20, identities=5, steps=5)
     assert summary["last"]["step"] == 5 and set(summary["last"]) == {"step", "loss", "accuracy", "grad_norm"}
     assert "ours: 20 images of 5 people; model in stage/model" in capsys.readouterr().out
+
+
+def test_margin_and_head_of_the_config_are_those_of_the_training(tmp_path, monkeypatch, faces):
+    config = settings(
+        monkeypatch, teacher__margin__kind="adaface", teacher__margin__m=0.3, teacher__margin__h=0.5,
+        teacher__head__sample=0.5, teacher__head__dtype="bfloat16",
+    )  # fmt: skip
+    seen = {}
+
+    def spy(network, **given):
+        seen.update(given)
+        return recognizer_task(network, **given)
+
+    monkeypatch.setattr(recognizers, "recognizer_task", spy)
+    summary = train(config, faces, tmp_path / "stage")
+    assert seen["margin"].kind == "adaface" and seen["margin"][-2:] == (0.3, 0.5)
+    assert seen["head"] == Head(0.5, "bfloat16")
+    assert "norm" in summary["last"]
+    variables, _ = load_model(tmp_path / "stage")  # the margin's statistics stay behind with the centres
+    assert set(variables) == {"params", "batch_stats"}
+    assert load_frozen(f"checkpoint:{tmp_path / 'stage'}").embedding == LENGTH
 
 
 def test_the_model_can_be_used_as_a_teacher(tmp_path, monkeypatch, faces):

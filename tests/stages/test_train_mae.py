@@ -57,11 +57,11 @@ def test_it_trains_under_every_loss_and_the_model_says_how_it_was_made(tmp_path,
     variables, description = load_model(out)
     loss = dict(
         pixel_weight=0.5, irm_weight=2.0, feature_weight=0.1, unlink_weight=0.25, unlink_margin=-0.4,
-        irm_kind="euclidean", irm_group=4, irm_form="rows", norm_pix=False,
+        irm_kind="euclidean", irm_group=4, irm_form="rows", irm_chunk=0, norm_pix=False,
     )  # fmt: skip
     sizes = dict(
         image_size=SIZE, patch=4, visible=4, width=16, depth=1, heads=2, decoder_width=16, decoder_depth=1,
-        decoder_heads=2, dtype="float32", remat=False, scan=True,
+        decoder_heads=2, dtype="float32", remat=False, scan=True, remat_keep="nothing",
     )  # fmt: skip
     made = dict(kind="mae", mask_ratio=0.75, seed=0, teacher="tiny")
     assert description == sizes | loss | made
