@@ -1,4 +1,4 @@
-"""With one process; with several: tests/chain/test_processes.py."""
+"""With one process; with several: tests/chain/test_several_processes.py."""
 
 import pytest
 

@@ -36,6 +36,7 @@ SMALL = {
     **dict(zip(("mae.width", "mae.depth", "mae.heads"), ("32", "1", "2"), strict=True)),
     **dict(zip(("mae.decoder_width", "mae.decoder_depth", "mae.decoder_heads"), ("16", "1", "2"), strict=True)),
 }
+SHRUNKEN = ("webface42m", *(pytest.param(name, marks=pytest.mark.slow) for name in ("casia", "webface4m")))
 SLOW = pytest.mark.slow  # whose networks are those of the other two configs
 RECIPE = ("network", "embedding", "dtype", "dropout", "margin", "head", "augment", "optim")
 STEPS, PEOPLE, PICTURES = 20, 32, 4
@@ -168,7 +169,7 @@ def fell(losses):
     return 1 - np.mean(losses[-PICTURES:]) / np.mean(losses[:PICTURES])
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", SHRUNKEN)
 def test_a_shrunken_recognizer_trains(name, small):
     config = small(name)
     task = task_of(config, "teacher", CLASSES)
@@ -177,7 +178,7 @@ def test_a_shrunken_recognizer_trains(name, small):
     assert fell(losses) > 0.1, losses
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", SHRUNKEN)
 def test_a_shrunken_mae_trains(name, small):
     config = small(name)
     shapes, description = teacher_shapes(config)

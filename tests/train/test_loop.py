@@ -116,7 +116,11 @@ def test_a_signal_in_the_last_step_lets_the_run_end(tmp_path):
     assert int(state.step) == 11 and saved(tmp_path) == [5, 10, 11]
 
 
-def test_a_second_signal_acts_as_if_we_were_not_here(tmp_path):
+def test_a_second_signal_acts_as_if_we_were_not_here(tmp_path, request):
+    # Shells have what they start in the background ignore SIGINT, and then nothing would be there to act.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+
     def twice():
         for _ in range(2):
             signal.raise_signal(signal.SIGINT)
