@@ -1,11 +1,13 @@
 """Vision transformers as recognizers of aligned faces: blocks over all patches, then one dense head over all tokens.
 
-Sizes and head are those of arcface_torch's ViT recipes for WebFace42M (An et al. 2022, "Killing Two Birds with One Stone",
-arXiv 2203.15565, its code): learned positions, no class token, every token kept and flattened, Dense–BatchNorm–Dense–BatchNorm.
-The blocks are those of ``models.vit`` (Dosovitskiy et al. 2020, arXiv 2010.11929). So it differs from those recipes in this: patches
-of 8 pixels, which divide 112 (theirs of 9 leave four rows and columns unseen); exact GELU and biases of queries, keys and values;
-LayerNorm's ε is 1e-6 and BatchNorm's 1e-5 (theirs 1e-5 and 2e-5); no bias where the next BatchNorm takes it away again; neither
-stochastic depth nor masked patches in training.
+Sizes and head are those of the ViT recipes for WebFace42M in arcface_torch (InsightFace): learned positions, no class token, every
+token kept and flattened, Dense–BatchNorm–Dense–BatchNorm. The blocks are those of ``models.vit`` (Dosovitskiy et al. 2020, arXiv
+2010.11929). So it differs from those recipes in this: patches of 8 pixels, which divide 112 (theirs of 9 leave four rows and columns
+unseen); exact GELU, and biases of queries, keys and values; LayerNorm's ε is 1e-6 and BatchNorm's 1e-5 (theirs 1e-5 and 2e-5); no bias
+where the next BatchNorm takes it away again; neither stochastic depth nor masked patches in training.
+
+Those recipes train with optim.optimizer=adamw, learning_rate=1e-3 at batches of 24,576, weight_decay=0.1 and warmup=0.1; the SGD of the
+configs here is for convolutions.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ class Counts(NamedTuple):
     memory: Memory  # bytes per device
     collectives: tuple[Collective, ...]  # as planned
     compiled: int = 0  # bytes per device of a program compiled for this very machine; 0 = there is none
+    refused: str = ""  # the words of a compiler that found no room on this very machine
 
 
 class Estimate(NamedTuple):
@@ -71,7 +72,7 @@ def estimate(counts: Counts, machine: Machine, assumed: Assumptions) -> Estimate
         flops_per_image=counts.flops / counts.batch,
         needed=needed,
         usable=usable,
-        fits=needed <= usable,
+        fits=needed <= usable and not counts.refused,
         arithmetic=_arithmetic(counts, machine, assumed, needed, usable),
         largest_batch=_largest_batch(counts, devices, usable),
         moved=_moved(counts, machine),
@@ -99,6 +100,8 @@ def size(count: float) -> str:
 
 
 def _arithmetic(counts: Counts, machine: Machine, assumed: Assumptions, needed: int, usable: int) -> str:
+    if counts.refused:
+        return f"the compiler finds no room: {counts.refused.rstrip('.')}"
     memory = counts.memory
     parts = [f"{name.replace('_', ' ')} {size(value)}" for name, value in memory._asdict().items() if value]
     source = "compiled program" if counts.compiled else " + ".join(parts)

@@ -11,7 +11,7 @@ import jax
 
 from facemae_jax import mesh as meshes
 from facemae_jax.plan.count import count
-from facemae_jax.plan.estimate import Counts, Estimate, estimate, size
+from facemae_jax.plan.estimate import Counts, Estimate, estimate
 from facemae_jax.plan.jobs import Faces, faces_of, job_of, names, paper_mesh
 from facemae_jax.plan.machine import UTILISATION, Assumptions, Collective, Machine, mesh_sizes
 from facemae_jax.plan.program import Program, choose_source, compile_job, devices_for
@@ -66,7 +66,7 @@ def make_plan(
             say(f"plan: compiling {name} …")
             program = compile_job(job_of(config, name, counted[name], real))
             news.append(tuple(joined(unplanned(program.collectives, counts.collectives))))
-            counts = _with_program(counts, program, news[-1], machine, source)
+            counts = _with_program(counts, program, news[-1], source)
         assumed.append(Assumptions(utilisation or UTILISATION[job.kind]))
         estimates.append(estimate(counts, machine, assumed[-1]))
         programs.append(program)
@@ -75,14 +75,12 @@ def make_plan(
     return Plan(spec, machine, tuple(assumed), said, tuple(estimates), tuple(programs), tuple(news), tuple(advice))
 
 
-def _with_program(
-    counts: Counts, program: Program, news: tuple[Collective, ...], machine: Machine, source: str
-) -> Counts:
+def _with_program(counts: Counts, program: Program, news: tuple[Collective, ...], source: str) -> Counts:
     """Counts with what a compiled program knows better: for the real slice everything, for virtual devices what nobody planned."""
     if source != "topology":
         return counts._replace(collectives=counts.collectives + news)
     if program.failure:
-        return counts._replace(compiled=2 * machine.memory)  # the compiler's own words say how much
+        return counts._replace(refused=program.failure)
     found = joined(one._replace(what="compiled") for one in program.collectives)
     return counts._replace(
         compiled=program.peak, collectives=tuple(sorted(found, key=lambda one: -one.size * one.times))
@@ -92,10 +90,11 @@ def _with_program(
 def _advice(config: Any, name: str, found: Estimate) -> str:
     """What would make a training fit, by the same arithmetic."""
     counts, ways = found.counts, []
-    if found.largest_batch:
-        ways.append(f"{name}.optim.batch ≤ {found.largest_batch:,}")
+    limit = min(found.largest_batch, counts.batch - 1)  # a compiler may find no room where the arithmetic does
+    if limit:
+        ways.append(f"{name}.optim.batch ≤ {limit:,}")
         micro = [counts.batch // n for n in range(2, counts.batch) if counts.batch % (n * math.prod(counts.mesh)) == 0]
-        pieces = next((counts.batch // images for images in micro if images <= found.largest_batch), 0)
+        pieces = next((counts.batch // images for images in micro if images <= limit), 0)
         if pieces:
             graph = " (relations then span a micro-batch)" if name == "mae" else ""
             ways.append(f"{name}.optim.accumulate={pieces}{graph}")
@@ -105,4 +104,4 @@ def _advice(config: Any, name: str, found: Estimate) -> str:
         ways.append("mae.remat=True, which computes each layer again in the backward pass")
     if name != "mae" and config[name].head.sample == 1.0:
         ways.append(f"{name}.head.sample=0.1, which trains a tenth of the class centres in a step")
-    return f"{name}: would fit with one of these or several: {'; '.join(ways)} (over by {size(found.needed - found.usable)})."
+    return f"{name}: would fit with one of these or several: {'; '.join(ways)}."

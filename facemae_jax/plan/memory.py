@@ -21,9 +21,7 @@ class Memory(NamedTuple):
     gradients: int  # of them; twice under accumulation
     centres: int  # class centres, all rows of this device
     centres_optimizer: int  # what the optimizer remembers of them
-    centres_gradients: (
-        int  # of the rows that a step trains, twice under accumulation; with sampling also copies of these rows
-    )
+    centres_gradients: int  # of the rows that a step trains, likewise; with sampling also copies of these rows
     frozen: int  # a teacher, whole
     batch: int  # images as they come, uint8
     copies: int  # of parameters: gathered over fsdp, in the dtype of the products

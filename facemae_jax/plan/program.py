@@ -82,7 +82,10 @@ def devices_for(machine: Machine, source: str) -> tuple[Sequence[Any], str]:
             f"{machine.devices} virtual devices are needed, but this process has {len(devices)} "
             "(jax_num_cpu_devices is set before the first use of a device)."
         )
-    return devices[: machine.devices], f"compiled for {machine.devices} virtual CPU devices by jax {jax.__version__}"
+    return devices[: machine.devices], (
+        f"compiled for {machine.devices} virtual CPU devices by jax {jax.__version__}; whether it fits is arithmetic, since the "
+        f"temporaries of a CPU are not those of {machine.chip}"
+    )
 
 
 def compile_job(job: Job) -> Program:

@@ -49,11 +49,6 @@ def text(plan: Plan) -> str:
         )
     lines += ["", *_exchanges(plan)]
     lines += [f"{one.counts.name}: {one.arithmetic}." for one in plan.estimates if not one.fits]
-    lines += [
-        f"{one.counts.name}: the compiler: {p.failure}"
-        for one, p in zip(plan.estimates, plan.programs, strict=True)
-        if p and p.failure
-    ]
     lines += list(plan.advice)
     shares = ", ".join(
         f"{a.utilisation:.0%} ({one.counts.name})" for a, one in zip(plan.assumed, plan.estimates, strict=True)
@@ -135,20 +130,18 @@ def _compiled_rows(program: Program | None) -> list[tuple[str, str]]:
 
 
 def _exchanges(plan: Plan) -> list[str]:
-    """The exchanges of 1 MiB and more."""
+    """The exchanges of 1 MiB and more; those that nobody planned are marked."""
     lines = []
-    for one in plan.estimates:
-        large = [each for each in one.counts.collectives if each.size >= MIB]
-        for each in large:
+    for number, one in enumerate(plan.estimates):
+        news = plan.news[number] if plan.news else ()
+        listed = [each for each in one.counts.collectives if each.size >= MIB and each not in news]
+        for each in (*listed, *news):
             inside, across = moved(each, plan.machine, one.counts.mesh)
             where = f"{size(inside)} inside a slice" + (f", {size(across)} to others" if across else "")
             times = f" × {each.times}" if each.times > 1 else ""
+            mark = "NOT PLANNED, yet compiled: " if each in news else ""
             lines.append(
-                f"{one.counts.name}: {each.kind} over {'+'.join(each.axes)}, {size(each.size)}{times}: {each.what} (a device sends {where})"
-            )
-    for one, news in zip(plan.estimates, plan.news, strict=False):
-        for each in news:
-            lines.append(
-                f"{one.counts.name}: NOT PLANNED, yet compiled: {each.kind} over {'+'.join(each.axes)}, {size(each.size)}: {each.what}"
+                f"{one.counts.name}: {mark}{each.kind} over {'+'.join(each.axes)}, {size(each.size)}{times}: {each.what} "
+                f"(a device sends {where})"
             )
     return [*lines, ""] if lines else []

@@ -71,6 +71,11 @@ def test_a_compiled_program_has_the_last_word(eight):
     assert found.arithmetic.startswith("compiled program = 1 GiB per device > 512 MiB: 512 MiB too much")
 
 
+def test_a_compiler_that_finds_no_room_is_believed(eight):
+    found = estimate(COUNTS._replace(refused="Used 20G of 15G hbm."), eight, ASSUMED)
+    assert not found.fits and found.arithmetic == "the compiler finds no room: Used 20G of 15G hbm"
+
+
 @pytest.mark.parametrize(
     ("count", "said"), [(0, "0"), (1, "1 B"), (2048, "2 KiB"), (527_337_472, "502.9 MiB"), (3 * 2**40, "3 TiB")]
 )

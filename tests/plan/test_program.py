@@ -55,7 +55,7 @@ def test_the_source_follows_from_machine_and_wish(eight, monkeypatch):
 
 def test_virtual_devices_are_as_many_as_the_machine_has(eight):
     devices, said = devices_for(eight, "virtual")
-    assert len(devices) == 8 and said == f"compiled for 8 virtual CPU devices by jax {jax.__version__}"
+    assert len(devices) == 8 and said.startswith(f"compiled for 8 virtual CPU devices by jax {jax.__version__}; ")
     with pytest.raises(FacemaeError, match="16 virtual devices are needed, but this process has 8"):
         devices_for(eight._replace(devices=16), "virtual")
 

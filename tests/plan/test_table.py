@@ -60,15 +60,19 @@ def test_what_does_not_fit_and_what_moves_is_spelled_out(plan):
     )
 
 
-def test_a_failed_compilation_is_quoted(plan):
-    failed = plan._replace(programs=(None, Program(0, 0, 0, (), "no room")))
-    said = text(failed)
-    assert "recognizer: the compiler: no room" in said and "temporaries" not in said
+def test_a_failed_compilation_has_no_bytes(plan):
+    said = text(plan._replace(programs=(None, Program(0, 0, 0, (), "no room"))))
+    assert "temporaries" not in said and "compiled program, bytes" not in said
 
 
-def test_exchanges_that_nobody_planned_are_called_so(plan):
-    said = text(plan._replace(news=((), (Collective("jit(step)/gather", "all-gather", ("data",), 3 * MIB),))))
-    assert "recognizer: NOT PLANNED, yet compiled: all-gather over data, 3 MiB: jit(step)/gather" in said.splitlines()
+def test_exchanges_that_nobody_planned_are_called_so_once(plan):
+    leak = Collective("jit(step)/gather", "all-gather", ("fsdp",), 8 * MIB)
+    counts = plan.estimates[1].counts
+    told = plan.estimates[1]._replace(counts=counts._replace(collectives=(*counts.collectives, leak), mesh=(2, 4)))
+    said = text(plan._replace(news=((), (leak,)), estimates=(plan.estimates[0], told))).splitlines()
+    assert [line for line in said if "gather" in line] == [
+        "recognizer: NOT PLANNED, yet compiled: all-gather over fsdp, 8 MiB: jit(step)/gather (a device sends 6 MiB inside a slice)"
+    ]
 
 
 def test_json_holds_every_number(plan):
