@@ -1,4 +1,4 @@
-"""Whether two workdirs of one config hold the same results: curves, the reconstruction's keys, labels and shards, accuracies.
+"""Whether two workdirs of one config hold the same results: curves, keys, labels and shards painted, accuracies, leakage.
 
 python launch/compare_runs.py LEFT RIGHT. Prints what was compared, and last one line that says "the same" or "DIFFERENT"; exit code 0 or 1.
 """
@@ -9,12 +9,15 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from facemae_jax.types import FacemaeError
 
-CURVES = ("train-teacher", "train-mae")
+CURVES = ("train-teacher", "train-mae", "train-recognizer/original")  # one on reconstructions sees what JPEG rounds
+# Of audit.json: ranks in places, and what follows from what is compared.
+UNCOMPARED = ("median_rank", "standard_error", "cmc", "roc", "histogram")
 
 
 def only(workdir: Path, pattern: str) -> Path:
@@ -80,14 +83,45 @@ def accuracies(left: Path, right: Path, tolerance: float) -> str:
     return f"verify: {len(gaps)} accuracies, at most {max(gaps.values()):.4f} apart"
 
 
-def compare(left: Path, right: Path, tolerance: float, accuracy: float) -> Iterator[tuple[bool, str]]:
+def figures(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(place, value) of every leaf of audit.json that is compared; a judge's place has its name."""
+    if isinstance(node, list):
+        for inner in node:
+            yield from figures(inner, f"{path}/{inner['name']}")
+    elif isinstance(node, dict):
+        for key, inner in node.items():
+            if key not in UNCOMPARED:
+                yield from figures(inner, f"{path}/{key}" if path else key)
+    else:
+        yield path, node
+
+
+def leakage(left: Path, right: Path, tolerance: float) -> str:
+    """Compare every judge's figures in audit.json: numbers to ``tolerance``, so that counts are equal, and all else exactly."""
+    one, other = (dict(figures(json.loads(only(w, "audit-*/audit.json").read_text()))) for w in (left, right))
+    if one.keys() != other.keys():
+        raise FacemaeError(f"audit: only one has {', '.join(sorted(one.keys() ^ other.keys()))}")
+    worst, numbers = 0.0, 0
+    for place, value in one.items():
+        numeric = all(isinstance(v, (int, float)) for v in (value, other[place]))
+        gap = abs(value - other[place]) if numeric else float(value != other[place])
+        if not gap <= (tolerance if numeric else 0):
+            raise FacemaeError(f"audit: {place} is {value} and {other[place]}")
+        worst, numbers = max(worst, gap), numbers + numeric
+    if not numbers:
+        raise FacemaeError("audit: no figures")
+    return f"audit: {numbers} figures, at most {worst:.4f} apart"
+
+
+def compare(left: Path, right: Path, tolerance: float, accuracy: float, leaked: float) -> Iterator[tuple[bool, str]]:
     """(same, what was found) of each part."""
     parts = [partial(curves, left, right, stage, tolerance) for stage in CURVES]
     parts += [partial(reconstructions, left, right), partial(accuracies, left, right, accuracy)]
+    parts += [partial(leakage, left, right, leaked)]
     for part in parts:
         try:
             yield True, part()
-        except (FacemaeError, OSError, ValueError, KeyError) as error:  # half a result is a difference too
+        except (FacemaeError, OSError, ValueError, KeyError, TypeError) as error:  # half a result is a difference too
             yield False, str(error)
 
 
@@ -98,9 +132,12 @@ def main() -> int:
     parser.add_argument("right", type=Path)
     parser.add_argument("--curves", type=float, default=1e-5, help="largest difference, absolute plus relative")
     parser.add_argument("--accuracy", type=float, default=0.02, help="largest difference of an accuracy")
+    parser.add_argument(
+        "--leakage", type=float, default=0.03, help="largest difference of an audit's figure: 1 of 48 queries"
+    )
     parser.add_argument("--name", default="runs", help="what the last line calls this comparison")
     given = parser.parse_args()
-    found = list(compare(given.left, given.right, given.curves, given.accuracy))
+    found = list(compare(given.left, given.right, given.curves, given.accuracy, given.leakage))
     for same, text in found:
         print(f"{'same' if same else 'DIFFERENT'}  {text}")
     different = [text for same, text in found if not same]

@@ -5,7 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 from PIL import Image
+from two_processes import as_two
 
 from facemae_jax import embed as module
 from facemae_jax.data.face_set import open_face_set
@@ -174,3 +176,40 @@ def test_a_recognizer_that_gives_nan_is_named_and_not_cached(faces, mesh, tmp_pa
     with pytest.raises(FacemaeError, match="toy gave embeddings with NaN or infinity for 21 of 21 images"):
         embed(broken, faces, batch=8, mesh=mesh, cache_dir=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+class Counted:
+    """A face set that tells which records were opened."""
+
+    def __init__(self, faces):
+        self.faces, self.opened = faces, []
+        self.image_size, self.path = faces.image_size, faces.path
+
+    def __len__(self):
+        return len(self.faces)
+
+    def __getitem__(self, position):
+        self.opened.append(position)
+        return self.faces[position]
+
+
+def test_a_process_opens_its_own_records_and_has_the_embeddings_of_all(faces, images, monkeypatch):
+    mesh = make_mesh(
+        1, 1, jax.devices()[:1]
+    )  # programs of one device, for those of two threads must not wait for each other
+    real, parts = module.put_batch, [Counted(faces), Counted(faces)]
+
+    def put_both(mesh, mine):
+        """The rows of both, as the devices of both would hold them; each process brings half a batch."""
+        assert all(len(rows) == 4 for rows in mine)
+        both = [multihost_utils.process_allgather(rows) for rows in mine]
+        return real(mesh, tuple(rows.reshape(-1, *rows.shape[2:]) for rows in both))
+
+    monkeypatch.setattr(module, "put_batch", put_both)
+    for found in as_two(
+        monkeypatch, lambda number: embed(frozen(), parts[number], batch=8, mesh=mesh, threads=0)
+    ):  # fmt: skip
+        np.testing.assert_allclose(found, by_hand(images), atol=1e-5)
+    # Of 21 records in batches of 8, the first takes rows 0 to 3 of each: the last batch holds five.
+    assert parts[0].opened == [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19]
+    assert parts[1].opened == [4, 5, 6, 7, 12, 13, 14, 15, 20]

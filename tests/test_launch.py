@@ -386,9 +386,56 @@ spec.loader.exec_module(compare_runs)
 IMAGE = encode_jpeg(np.zeros((8, 8, 3), np.uint8), 90)
 
 
-def workdir(path, losses=(1.0, 0.5), accuracy=0.9, keys="abcde", labels=(0, 0, 1, 1, 2), shard=2):
+def retrieval(rank, average):
+    same_image = {
+        "queries": 48, "rank": {"1": rank, "10": 0.9}, "map": average, "standard_error": {"rank_1": rank}, "chance": {"map": 0.1},
+        "median_rank": 48 * rank, "cmc": {"rank": [1, 10], "rate": [rank, 0.9]},
+    }  # fmt: skip
+    return {"same_image": same_image, "same_identity": None, "without_another_image": 48}
+
+
+def audit_json(
+    rank=0.25, average=0.4, ceiling=1.0, tar=0.5, cosine=0.3, queries=48, judge="teacher", stranger=False, **variants
+):
+    """As the audit writes it, with one judge's figures to choose and another's fixed."""
+    matching = {
+        "tar_at_far": {"0.1": tar}, "eer": 0.2, "auc": 0.9, "roc": {"far": [0.0, 0.1], "tar": [0.0, tar]},
+        "mated": {"count": 48, "mean": cosine, "std": 0.1}, "histogram": {"edges": [0, 1], "mated": [cosine]},
+    }  # fmt: skip
+    found = {"reconstruction": {"retrieval": retrieval(rank, average), "matching": matching}} | variants
+    fixed = {"reconstruction": {"retrieval": retrieval(0.5, 0.6), "matching": matching | {"tar_at_far": {"0.1": 0.5}}}}
+    chosen = {
+        "name": judge,
+        "independent": stranger,
+        "reason": "",
+        "ceiling": retrieval(ceiling, 1.0),
+        "variants": found,
+    }
+    other = {
+        "name": "recognizer:original",
+        "independent": True,
+        "reason": "",
+        "ceiling": retrieval(1.0, 1.0),
+        "variants": fixed,
+    }
+    return {"subset": "unseen", "queries": queries, "gallery": 96, "judges": [other, chosen]}
+
+
+def workdir(
+    path,
+    losses=(1.0, 0.5),
+    original=(4.0, 3.0),
+    accuracy=0.9,
+    keys="abcde",
+    labels=(0, 0, 1, 1, 2),
+    shard=2,
+    audit=None,
+):
     """A made-up workdir."""
-    for stage, values in (("train-teacher", (3.0, 2.0)), ("train-mae", losses)):
+    stages = {"train-teacher": (3.0, 2.0), "train-mae": losses, "train-recognizer/original": original}
+    (path / "audit-1").mkdir(parents=True)
+    (path / "audit-1" / "audit.json").write_text(json.dumps(audit_json(**(audit or {}))))
+    for stage, values in stages.items():
         (path / f"{stage}-1").mkdir(parents=True)
         lines = [json.dumps({"step": step, "loss": loss}) for step, loss in enumerate(values, 1)]
         (path / f"{stage}-1" / "metrics.jsonl").write_text("\n".join(lines))
@@ -415,12 +462,16 @@ def compared(monkeypatch, capsys, *arguments):
 
 
 def test_the_same(left, tmp_path, monkeypatch, capsys):
-    right = workdir(tmp_path / "w", losses=(1.00001, 0.500009), accuracy=0.915)
+    near = dict(rank=0.25 + 1 / 48, average=0.38, tar=0.51, cosine=0.31)
+    right = workdir(tmp_path / "w", losses=(1.00001, 0.500009), original=(4.00004, 3.0), accuracy=0.915, audit=near)
     code, last = compared(monkeypatch, capsys, left, right, "--name=local pod")
     assert code == 0 and last.startswith("local pod: the same: ")
     assert "2 logged steps" in last and "5 records" in last and "3 shards" in last and "2 accuracies" in last
-    code, last = compared(monkeypatch, capsys, left, right, "--curves=1e-6", "--accuracy=0.01")
-    assert code == 1 and last.startswith("runs: DIFFERENT: ") and "train-mae" in last and "verify" in last
+    assert "figures, at most 0.0208 apart" in last
+    code, last = compared(monkeypatch, capsys, left, right, "--curves=1e-6", "--accuracy=0.01", "--leakage=0.02")
+    assert code == 1 and last.startswith("runs: DIFFERENT: ")
+    for part in ("train-mae, step", "train-recognizer/original, step", "verify: original", "audit: judges/teacher/"):
+        assert part in last
 
 
 @pytest.mark.parametrize(
@@ -429,7 +480,22 @@ def test_the_same(left, tmp_path, monkeypatch, capsys):
         (dict(losses=(1.00003, 0.5)), "train-mae, step 1: loss"),
         (dict(losses=(1.0, float("nan"))), "train-mae, step 2: loss"),
         (dict(losses=(1.0,)), "2 and 1 logged steps"),
+        (dict(original=(4.0, 3.00005)), "train-recognizer/original, step 2: loss"),
         (dict(accuracy=0.93), "verify: original"),
+        (
+            dict(audit=dict(rank=0.25 + 2 / 48)),
+            "audit: judges/teacher/variants/reconstruction/retrieval/same_image/rank/1 is",
+        ),
+        (dict(audit=dict(average=0.45)), "same_image/map is 0.4 and 0.45"),
+        (dict(audit=dict(ceiling=0.9)), "audit: judges/teacher/ceiling/same_image/rank/1 is"),
+        (dict(audit=dict(tar=0.6)), "matching/tar_at_far/0.1 is"),
+        (dict(audit=dict(cosine=0.25)), "matching/mated/mean is"),
+        (dict(audit=dict(cosine=float("nan"))), "matching/mated/mean is 0.3 and nan"),
+        (dict(audit=dict(cosine=None)), "matching/mated/mean is 0.3 and None"),
+        (dict(audit=dict(queries=47)), "audit: queries is 48 and 47"),
+        (dict(audit=dict(stranger=True)), "audit: judges/teacher/independent is False and True"),
+        (dict(audit=dict(judge="another")), "audit: only one has judges/another/"),
+        (dict(audit=dict(blur={"eer": 0.5})), "audit: only one has judges/teacher/variants/blur/eer"),
         (dict(keys="abcdf"), "other keys"),
         (dict(keys="bacde"), "other keys"),
         (dict(labels=(0, 0, 1, 2, 2)), "other labels"),
@@ -442,7 +508,14 @@ def test_different(left, tmp_path, monkeypatch, capsys, changes, told):
 
 
 @pytest.mark.parametrize(
-    "gone", ["train-teacher-1/metrics.jsonl", "verify-1/verify.json", "reconstruct-1/faces/1.0.0/dataset_info.json"]
+    "gone",
+    [
+        "train-teacher-1/metrics.jsonl",
+        "train-recognizer/original-1/metrics.jsonl",
+        "verify-1/verify.json",
+        "audit-1/audit.json",
+        "reconstruct-1/faces/1.0.0/dataset_info.json",
+    ],
 )
 def test_what_is_missing_is_a_difference(left, tmp_path, monkeypatch, capsys, gone):
     right = workdir(tmp_path / "w")

@@ -88,6 +88,12 @@ def test_parameters_stay_inside_a_slice_and_batches_go_across(named, data, fsdp,
     assert [[chip.id for chip in row] for row in grid] == rows
 
 
+def test_slices_follow_their_numbers_whatever_the_order_of_devices():
+    """Process p brings the p-th part of a batch, so its devices stand in the p-th part of the mesh."""
+    grid = meshes.arranged(chips(3, 2)[::-1], 3, 2)
+    assert [{chip.slice_index for chip in row} for row in grid] == [{0}, {1}, {2}]
+
+
 def test_a_mesh_that_does_not_fit_the_slices_shows_the_arithmetic():
     with pytest.raises(FacemaeError, match=r"mesh.fsdp=4 does not fit 2 slices of 6 devices: choose one of 1, 2, 3, 6"):
         meshes.arranged(chips(2, 6), 3, 4)
@@ -134,6 +140,14 @@ def test_large_parameters_and_their_moments_lie_over_fsdp(warnings_said):
         "step": PartitionSpec(),
     }
     assert warnings_said == []
+
+
+def test_only_class_centres_are_laid_out_as_such():
+    tree = {"my_centres_KE": leaf(16, 8), "centres_KE": {"scale": leaf(16, 8)}, "b": {"centres_KE": leaf(16, 8)}}
+    whole = PartitionSpec()
+    assert specs(tree, make_mesh(8, 1)) == {
+        "my_centres_KE": whole, "centres_KE": {"scale": whole}, "b": {"centres_KE": PartitionSpec(("data", "fsdp"))}
+    }  # fmt: skip
 
 
 def test_nothing_is_split_over_one_device():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -157,7 +158,7 @@ class FaceSetWriter:
         if self._partial.is_dir() and not (note.is_file() and note.read_text() == text):
             shutil.rmtree(self._partial)
         self._shards.mkdir(parents=True, exist_ok=True)
-        staged = note.with_name(f".{note.name}-{os.getpid()}")
+        staged = note.with_name(f".{note.name}-{secrets.token_hex(8)}")  # containers on one disk share process numbers
         staged.write_text(text)
         os.replace(staged, note)
 

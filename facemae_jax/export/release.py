@@ -29,7 +29,7 @@ def read_or_make_secret(path: Path) -> bytes:
     path = Path(path)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        partial = path.with_name(f".{path.name}-{os.getpid()}")
+        partial = path.with_name(f".{path.name}-{secrets.token_hex(8)}")  # containers on one disk share process numbers
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(LENGTH))

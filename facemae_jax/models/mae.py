@@ -130,10 +130,13 @@ class Mae(nn.Module):
         tokens = norm("encoder_norm")(tokens)
 
         inner = dense(c.decoder_width, "decoder_embed")(tokens.astype(dtype))
-        everywhere = jnp.broadcast_to(
-            token("mask_token", c.decoder_width).astype(dtype), (b, c.patches, c.decoder_width)
+        everywhere_ND = jnp.broadcast_to(
+            token("mask_token", c.decoder_width)[0].astype(dtype), (c.patches, c.decoder_width)
         )
-        placed_BND = everywhere.at[jnp.arange(b)[:, None], visible_BV].set(inner[:, 1:], unique_indices=True)
+        # Image by image: a scatter that also indexes the batch makes the partitioner gather every image onto every device.
+        placed_BND = jax.vmap(lambda to_V, seen_VD: everywhere_ND.at[to_V].set(seen_VD, unique_indices=True))(
+            visible_BV, inner[:, 1:]
+        )
         placed_BND = placed_BND + jnp.asarray(positions_2d(c.decoder_width, c.side), dtype)[None]
         whole = pin(jnp.concatenate([inner[:, :1], placed_BND], axis=1))
         whole = Stack(c.decoder_depth, c.decoder_heads, c.dtype, c.remat, c.scan, pin, c.remat_keep, name="decoder")(

@@ -21,6 +21,8 @@ BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 ORDER = r"\[[\d,]+\](?:T\([\d,]+\))?"
 AXIS = r"'(\w+)'(?::\((\d+)\)(\d+))?"
 TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+CONDITION = re.compile(r" while\(.*condition=%?([\w.\-]+)")
+COUNT = re.compile(r" s32\[\](?:\{.*?\})? constant\((\d+)\)")
 
 
 def collectives(text: str, mesh: tuple[int, int]) -> list[Collective]:
@@ -33,6 +35,7 @@ def collectives(text: str, mesh: tuple[int, int]) -> list[Collective]:
     found: list[tuple[str, Collective]] = []
     repeated: set[str] = set()  # computations in which an exchange that began elsewhere goes on or ends
     calls: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    counts = _counts(text)
     computation = entry = ""
     for line in text.splitlines():
         if match := COMPUTATION.match(line):
@@ -42,8 +45,8 @@ def collectives(text: str, mesh: tuple[int, int]) -> list[Collective]:
             continue
         if "AsyncCollectiveDone" in line:
             repeated.add(computation)
-        trips = TRIPS.search(line)
-        times = int(trips[1]) if trips and " while(" in line else 1
+        trips, condition = TRIPS.search(line), CONDITION.search(line)
+        times = (int(trips[1]) if trips else counts.get(condition[1], 1)) if condition else 1
         branches = BRANCHES.search(line)
         listed = re.findall(r"[\w.\-]+", branches[1]) if branches else []
         calls[computation] += [(name, times) for name in CALLED.findall(line) + listed]
@@ -51,6 +54,24 @@ def collectives(text: str, mesh: tuple[int, int]) -> list[Collective]:
             found += [(computation, one) for one in _read(match, line, mesh)]
     runs = _runs(calls, entry)
     return [one._replace(times=runs.get(place, 1)) for place, one in found if place not in repeated]
+
+
+def _counts(text: str) -> dict[str, int]:
+    """Computation → its one whole number, where it compares with ``<``: as a loop's condition, how often that loop runs.
+
+    Programs for TPUs do not say how often their loops run.
+    """
+    found: dict[str, int] = {}
+    name, numbers, compares = "", [], False
+    for line in text.splitlines():
+        if match := COMPUTATION.match(line):
+            name, numbers, compares = match[2], [], False
+        elif line.startswith("}") and compares and len(numbers) == 1:
+            found[name] = numbers[0]
+        else:
+            numbers += map(int, COUNT.findall(line))
+            compares |= "direction=LT" in line
+    return found
 
 
 def _read(match: re.Match[str], line: str, mesh: tuple[int, int]) -> list[Collective]:

@@ -22,6 +22,7 @@ from facemae_jax.types import FacemaeError
 SOURCES = ("auto", "topology", "virtual", "none")
 QUIET = {
     "TPU_SKIP_MDS_QUERY": "1",  # there is no metadata server to ask
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # no device is used, so that another process may plan, or use it
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_WORKER_ID": "0",
     "TPU_STDERR_LOG_LEVEL": "3",

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from facemae_jax import logs
-from facemae_jax.checkpoint import load_model
 from facemae_jax.data.face_set import FaceSet, FaceSetWriter, open_face_set
 from facemae_jax.export.card import card_text
 from facemae_jax.export.release import read_or_make_secret, sealed
@@ -158,7 +157,8 @@ def _facts(config: Any, inputs: Inputs, made: dict[str, Any], released: FaceSet)
     verify = json.loads((inputs["verify"].path / "verify.json").read_text()) if "verify" in inputs else None
     counts = np.bincount(released.labels_n)
     counts = counts[counts > 0]
-    described = load_model(inputs["mae"].path)[1]
+    # The first process is alone here, and Orbax restores weights with all of them: the description is a file of its own.
+    described = json.loads((inputs["mae"].path / "model" / "model.json").read_text())
     default = "Faces for training face recognition, painted anew so that the people behind them are harder to find."
     return dict(
         name=config.publish.name,

@@ -2,6 +2,7 @@ import logging
 import shutil
 import threading
 import time
+from types import SimpleNamespace
 
 import flax.struct
 import jax
@@ -272,3 +273,60 @@ def test_other_arrays_still_have_to_fit(tmp_path, mesh):
             target.params[name] = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=replicated(mesh))
             with pytest.raises(FacemaeError, match=f"params/{name}"):
                 checkpoints.restore(target, padded=PADDED)
+
+
+def one_of_two(monkeypatch, number, answers):
+    """From here on the books are kept as by process ``number`` of two, which agree on ``answers``, in this order."""
+    monkeypatch.setattr(states, "jax", SimpleNamespace(process_index=lambda: number))
+    left, met = list(answers), []
+    monkeypatch.setattr(states, "everywhere", lambda good: left.pop(0))
+    monkeypatch.setattr(states, "barrier", met.append)
+    return met
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([False, False, True, True], "the first process found it damaged"),
+        ([True, False, True, True], "another process could not read it"),
+    ],
+)
+def test_what_another_process_cannot_read_is_left_by_all(tmp_path, mesh, warnings_said, monkeypatch, answers, said):
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, state_on(mesh, step), {}, None)
+    with Checkpoints(tmp_path) as checkpoints, monkeypatch.context() as patch:
+        met = one_of_two(patch, 1, answers)
+        state, step, _ = checkpoints.restore(target_on(mesh))
+        assert step == 1 and said in warnings_said[0]
+        assert_same(state, state_on(mesh, 1))
+        # The first moves it aside; nobody looks into the directory again before that.
+        assert steps_in(tmp_path) == [1, 2] and len(met) == 1
+
+
+def test_the_first_process_keeps_the_books(tmp_path, mesh, monkeypatch):
+    for number in (0, 1):
+        with monkeypatch.context() as patch:
+            one_of_two(patch, number, [])
+            with Checkpoints(tmp_path / str(number)) as checkpoints:
+                checkpoints.save(1, state_on(mesh, 1), {}, None)
+        assert (tmp_path / str(number) / "1" / integrity.SUMS).is_file() == (number == 0)
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), -float("inf"), None])
+def test_a_loss_that_is_no_number_is_never_the_best(tmp_path, mesh, loss):
+    with Checkpoints(tmp_path, keep_latest=1, keep_best=1) as checkpoints:
+        for step, told in enumerate((0.5, loss, 0.7), 1):
+            checkpoints.save(step, state_on(mesh, step), {}, told)
+    assert steps_in(tmp_path) == [1, 3]
+
+
+def test_padded_rows_keep_their_kind_of_number(tmp_path, mesh):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, centres_on(mesh, 32), {}, None)
+        target = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), centres_on(mesh, 32)
+        )
+        target.params["centres_KE"] = jax.ShapeDtypeStruct((32, 4), jnp.bfloat16, sharding=replicated(mesh))
+        with pytest.raises(FacemaeError, match="params/centres_KE .* float32, wanted is .* bfloat16"):
+            checkpoints.restore(target, padded=PADDED)

@@ -263,3 +263,37 @@ def test_closing_ends_the_threads():
     while (left := set(threading.enumerate()) - before) and time.monotonic() < until:
         time.sleep(0.01)
     assert not left
+
+
+class Counted(Faces):
+    """Tells which records were opened."""
+
+    def __init__(self, count):
+        super().__init__(count)
+        self.opened = []
+
+    def __getitem__(self, position):
+        self.opened.append(position)
+        return super().__getitem__(position)
+
+
+@pytest.mark.parametrize("start", [0, 3])
+@pytest.mark.parametrize("hosts", [2, 4])
+def test_a_host_opens_its_own_part_of_each_batch_and_nothing_else(start, hosts):
+    whole = np.concatenate([batch.positions_B for batch in train(Faces(64), 4, start_step=start, threads=0)]).tolist()
+    assert len(set(whole)) == 32
+    parts = [Counted(64) for _ in range(hosts)]
+    for host, faces in enumerate(parts):
+        batches = train(faces, 4, start_step=start, threads=0, host=host, hosts=hosts)
+        assert faces.opened == np.concatenate([batch.positions_B for batch in batches]).tolist()
+        assert len(faces.opened) == 32 // hosts
+    assert sorted(position for faces in parts for position in faces.opened) == sorted(whole)
+
+
+@pytest.mark.parametrize(("hosts", "shares"), [(1, [13]), (2, [8, 5]), (4, [4, 4, 3, 2])])
+def test_a_host_opens_its_own_part_of_an_evaluation(hosts, shares):
+    parts = [Counted(13) for _ in range(hosts)]
+    for host, faces in enumerate(parts):
+        assert len(list(eval_batches(faces, batch=8, threads=0, host=host, hosts=hosts))) == 2
+    assert [len(faces.opened) for faces in parts] == shares
+    assert sorted(position for faces in parts for position in faces.opened) == list(range(13))

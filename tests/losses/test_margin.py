@@ -146,3 +146,54 @@ def test_rows_of_norm_1_and_a_zero_row():
     (gradient,) = back(jnp.ones((2, 2)))
     assert np.isfinite(gradient).all()
     np.testing.assert_allclose(gradient[0], [0.16 / 5, -0.12 / 5], rtol=1e-5)  # (1 − u·Σu) / 5
+
+
+def test_a_negative_angle_eases_the_task_up_to_a_logit_of_1():
+    # AdaFace takes up to m from the angle of a sharp face: θ = 0.3 would become −0.1, whose cosine falls again.
+    np.testing.assert_allclose(own_logit(math.cos(0.3), m2=-0.4), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(own_logit(0.5, m2=-0.4), math.cos(math.pi / 3 - 0.4), rtol=1e-6)
+    cosines = jnp.linspace(-1.0, 1.0, 2001)[:, None]
+    logits = np.asarray(module.margin_logits(cosines, jnp.zeros(2001, int), scale=1.0, m2=jnp.full(2001, -0.4)))[:, 0]
+    assert np.diff(logits).min() > -1e-6 and (logits >= np.asarray(cosines)[:, 0] - 1e-4).all()
+
+
+NORMS = np.array([3.0, 17.0, 21.0, 26.0, 90.0, 400.0], np.float32)  # norms count up to 100
+
+
+def test_adaface_margins_by_hand():
+    m2, m3 = module.adaface_margins(jnp.asarray(NORMS), jnp.asarray(20.0), jnp.asarray(5.0), m=0.3, h=0.5)
+    quality = np.array([-1, -3 * 0.5 / 5.001, 0.5 / 5.001, 3 / 5.001, 1, 1])
+    np.testing.assert_allclose(m2, -0.3 * quality, rtol=1e-5)
+    np.testing.assert_allclose(m3, 0.3 * quality + 0.3, rtol=1e-5, atol=1e-7)
+    # The paper's own: m = 0.4, h = 0.333.
+    m2, _ = module.adaface_margins(jnp.array([25.0]), jnp.asarray(20.0), jnp.asarray(5.0))
+    np.testing.assert_allclose(m2, [-0.4 * 0.333], rtol=1e-3)
+
+
+def test_statistics_of_norms_by_hand():
+    mean, std = module.norm_statistics(jnp.asarray(NORMS), jnp.asarray(20.0), jnp.asarray(5.0))
+    norms = np.minimum(NORMS, 100).astype(np.float64)
+    np.testing.assert_allclose(mean, 0.01 * norms.mean() + 0.99 * 20, rtol=1e-6)
+    np.testing.assert_allclose(std, 0.01 * (((norms - norms.mean()) ** 2).sum() / 5) ** 0.5 + 0.99 * 5, rtol=1e-6)
+    mean, _ = module.norm_statistics(jnp.asarray(NORMS), jnp.asarray(20.0), jnp.asarray(5.0), momentum=0.25)
+    np.testing.assert_allclose(mean, 0.25 * norms.mean() + 0.75 * 20, rtol=1e-6)
+
+
+@jax.jit
+def adaface_slopes(norms_B):
+    """Of margins and of statistics."""
+
+    def margins(norms_B):
+        m2_B, m3_B = module.adaface_margins(norms_B, jnp.asarray(20.0), jnp.asarray(5.0))
+        return (m2_B + 2.0 * m3_B).sum()
+
+    def statistics(norms_B):
+        mean, std = module.norm_statistics(norms_B, jnp.asarray(20.0), jnp.asarray(5.0))
+        return mean + 2.0 * std
+
+    return jax.grad(margins)(norms_B), jax.grad(statistics)(norms_B)
+
+
+def test_no_gradient_flows_through_norms():
+    for slope_B in adaface_slopes(NORMS):
+        assert not np.asarray(slope_B).any()

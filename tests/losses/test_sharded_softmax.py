@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from facemae_jax.losses.margin import adaface_margins, margin_loss
+from facemae_jax.losses.margin import adaface_margins, margin_loss, softmax_loss
 from facemae_jax.losses.sharded_softmax import (
     padded_classes,
     put_rows,
@@ -146,8 +146,35 @@ def test_own_classes_are_always_sampled_and_the_rest_by_chance(devices):
     other = np.asarray(sample(jax.random.key(1), labels)).reshape(mesh.size, -1)
     shared = np.mean([len(set(a) & set(b)) / len(a) for a, b in zip(rows, other, strict=True)])
     assert shared < 0.4  # by chance about the rate of sampling
-    if mesh.size > 1:
-        assert (rows[0] != rows[1]).any()  # each device draws its own
+
+
+def sampled_classes(labels, identities, keys, rate=0.1):
+    """The classes that each key samples, over eight devices."""
+    mesh = mesh_of(8)
+    local = padded_classes(identities, mesh.size) // mesh.size
+    sample = jax.jit(lambda key: sample_rows(key, labels, identities=identities, rate=rate, mesh=mesh))
+    rows = [np.asarray(sample(jax.random.key(key))).reshape(mesh.size, -1) for key in range(keys)]
+    return [set((part + np.arange(mesh.size)[:, None] * local).ravel().tolist()) for part in rows]
+
+
+def test_only_own_classes_are_in_every_sample():
+    labels = jnp.asarray(np.random.default_rng(1).integers(0, 5000, BATCH), jnp.int32)
+    # A device samples a fifth of its rows here: a row is there twenty times by chance once in 10^14.
+    assert set.intersection(*sampled_classes(labels, 5000, keys=20)) == set(labels.tolist())
+
+
+def test_each_device_draws_its_own():
+    (classes,) = sampled_classes(jnp.zeros(BATCH, jnp.int32), 5000, keys=1)
+    rows = [
+        tuple(sorted(c % 625 for c in classes if c // 625 == device)) for device in range(1, 8)
+    ]  # without own classes
+    assert len(set(rows)) == 7
+
+
+def test_padding_is_sampled_last():
+    identities = 8 * 200 - 7  # the last device holds 193 classes, of which 128 are sampled
+    labels = jnp.zeros(BATCH, jnp.int32)
+    assert all(max(classes) < identities for classes in sampled_classes(labels, identities, keys=3))
 
 
 def test_a_class_of_the_batch_is_taken_from_the_device_that_holds_it():
@@ -224,3 +251,30 @@ def test_bfloat16_centres_are_near_and_unpadded_centres_are_refused():
     np.testing.assert_allclose(near, exact, atol=0.1)
     with pytest.raises(ValueError, match="padded_classes"):
         sharded_margin_loss(embeddings, centres[:23], labels, identities=23, mesh=mesh)
+
+
+def test_products_are_of_rounded_numbers_and_sums_of_whole_ones():
+    embeddings, centres, labels = given(24)
+
+    @jax.jit
+    def both(embeddings, centres):
+        def rounded(x):
+            return (x / jnp.linalg.norm(x, axis=1, keepdims=True)).astype("bfloat16").astype(jnp.float32)
+
+        half = centres.astype("bfloat16")
+        found = sharded_margin_loss(embeddings, half, labels, identities=24, mesh=mesh_of(8), dtype="bfloat16")
+        with jax.default_matmul_precision("highest"):
+            cosines = rounded(embeddings) @ rounded(half.astype(jnp.float32)).T
+        return found.loss_B, softmax_loss(64.0 * cosines, labels)
+
+    np.testing.assert_allclose(*both(embeddings, centres), rtol=1e-4, atol=1e-3)
+
+
+def test_padding_is_nobodys_nearest_class():
+    """Both embeddings look away from all three classes; the five rows of padding have a cosine of 0, which is nearer."""
+    centres = np.zeros((8, WIDTH), np.float32)
+    centres[:3, :3] = np.eye(3)
+    embeddings = np.tile(-np.array([3.0, 2.0, 1.0] + [0.0] * 9, np.float32), (8, 1))
+    labels = np.array([2, 0] * 4, np.int32)
+    right = jax.jit(lambda e, c: sharded_margin_loss(e, c, labels, identities=3, mesh=mesh_of(8)).right_B)
+    np.testing.assert_array_equal(right(embeddings, centres), labels == 2)

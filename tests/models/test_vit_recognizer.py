@@ -134,6 +134,10 @@ def test_training_moves_statistics_and_reaches_every_parameter(small):
     ):
         assert gradient.shape == weight.shape and np.isfinite(gradient).all(), path
         assert np.abs(gradient).max() > 1e-5, path
+    for (path, after), before in zip(
+        jax.tree.leaves_with_path(stats), jax.tree.leaves(variables["batch_stats"]), strict=True
+    ):
+        assert np.abs(after - before).max() > 1e-3, path
     moved = evaluate(variables | {"batch_stats": stats}, pictures())[0]
     assert np.abs(moved - evaluate(variables, pictures())[0]).max() > 1e-3
 

@@ -45,6 +45,27 @@ def test_kinds_axes_sizes_and_loops():
     ]
 
 
+def test_loops_without_a_known_count_run_as_often_as_their_condition_says():
+    """Programs for TPUs: the counter starts at 0 and is compared with the number of layers."""
+    condition = """\
+%test (q: (s32[], f32[64,4])) -> pred[] {
+  %layers = s32[]{:T(128)} constant(12)
+  %counter = s32[]{:T(128)} get-tuple-element(%q), index=0
+  ROOT %lt = pred[]{:T(512)} compare(%counter, %layers), direction=LT
+}
+
+"""
+    told = ', backend_config={"known_trip_count":{"n":"12"}}'
+    assert told in TEXT
+    assert collectives(TEXT.replace(told, "").replace("%body (", condition + "%body ("), (4, 2)) == collectives(
+        TEXT, (4, 2)
+    )
+    other = condition.replace("direction=LT", "direction=NE")  # no such loop: nothing is known
+    assert {one.times for one in collectives(TEXT.replace(told, "").replace("%body (", other + "%body ("), (4, 2))} == {
+        1
+    }
+
+
 def test_an_exchange_that_a_tpu_spreads_over_several_fusions_counts_once():
     line = (
         "  %g = bf16[64,4]{1,0:T(8,128)(2,1)} all-gather(%p), channel_id=9, replica_groups=[4,2]<=[8], dimensions={0}\n"

@@ -193,6 +193,16 @@ def test_twice_the_same_bytes(world, released):
     assert content(made(world, publish, "elsewhere/publish-1")) == content(released)
 
 
+def test_no_weights_are_restored(world, released, monkeypatch):
+    """All processes restore together, and the first publishes alone: it would wait for ever."""
+
+    def restored(model):
+        pytest.fail(f"the weights in {model} were restored")
+
+    monkeypatch.setattr("facemae_jax.checkpoint.weights._read_weights", restored)
+    assert metadata(made(world, publish, "elsewhere/publish-2")) == metadata(released)
+
+
 class Killed(BaseException):
     """As a signal: nothing in the code handles it."""
 

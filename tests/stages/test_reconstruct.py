@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from two_processes import as_two
 
 from facemae_jax.chain import settings as files
 from facemae_jax.chain.fingerprint import view
 from facemae_jax.checkpoint import save_model
-from facemae_jax.data.face_set import FaceSetWriter, open_face_set
+from facemae_jax.data.face_set import FaceSet, FaceSetWriter, open_face_set
 from facemae_jax.data.images import decode_record, encode_jpeg, encode_png
 from facemae_jax.data.synthetic import render
 from facemae_jax.export import release
@@ -242,3 +243,19 @@ def test_what_it_reads():
     assert reconstruct.outside(config, "") == {"secret": "private/secret"} and reconstruct.variants(config) == ("",)
     config = settings(data_seen="/a", data_unseen="/b")
     assert reconstruct.reads(config, "")["faces"] == Ref("import-faces", "unseen")
+
+
+def test_a_process_opens_the_records_of_its_own_shards(world, done, tmp_path, monkeypatch):
+    """Shards of 6, 6 and 4 images: the first process paints the first and the last, and the bytes are those of one process."""
+    opened, real = {0: [], 1: []}, FaceSet.__getitem__
+
+    def counted(faces, position):
+        opened[jax.process_index()].append(position)
+        return real(faces, position)
+
+    monkeypatch.setattr(FaceSet, "__getitem__", counted)
+    summaries = as_two(monkeypatch, lambda number: stage(world, tmp_path / "both"))
+    assert summaries == [done[0], done[0]]
+    order = np.load(done[1] / "private.npz")["source_positions_n"].tolist()
+    assert opened == {0: order[:6] + order[12:], 1: order[6:12]}
+    assert content(tmp_path / "both") == content(done[1])

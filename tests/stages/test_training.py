@@ -79,6 +79,27 @@ def test_what_the_batches_are_made_of(tmp_path, monkeypatch, faces):
     ]  # fmt: skip
 
 
+class Enough(Exception):
+    """All that was wanted has been seen."""
+
+
+def test_a_process_asks_for_its_own_part_of_the_batches(tmp_path, monkeypatch, faces):
+    asked = []
+
+    def begin(*, batches, **_):
+        with monkeypatch.context() as patch:
+            patch.setattr(jax, "process_index", lambda: 1)
+            patch.setattr(jax, "process_count", lambda: 4)
+            patch.setattr(training, "train_batches", lambda faces, **given: asked.append(given))
+            batches(5)
+        raise Enough
+
+    monkeypatch.setattr(training, "train", begin)
+    with pytest.raises(Enough):
+        fit(settings(monkeypatch), faces, tmp_path / "out")
+    assert [(given["start_step"], given["host"], given["hosts"]) for given in asked] == [(5, 1, 4)]
+
+
 def test_the_seed_decides_how_weights_begin(tmp_path, monkeypatch, faces):
     first = [
         fit(settings(monkeypatch, seed=seed), faces, tmp_path / name) and metrics(tmp_path / name)[0]["w"]

@@ -9,8 +9,8 @@ from tiny_tasks import EMBEDDING, PEOPLE, ROWS, SIZE, Network, faces, mesh_of, r
 
 from facemae_jax.keys import keys_for
 from facemae_jax.losses import sharded_softmax
-from facemae_jax.losses.margin import margin_loss, unit
-from facemae_jax.mesh import put_batch
+from facemae_jax.losses.margin import adaface_margins, margin_loss, norm_statistics, unit
+from facemae_jax.mesh import batch_sharding, put_batch
 from facemae_jax.models.scaling import to_unit
 from facemae_jax.train.recognizer_task import CENTRE_STD, HEAD, WHOLE, Head, Margin, recognizer_task
 from facemae_jax.train.step import init_state, make_train_step
@@ -176,12 +176,34 @@ def test_only_sampled_rows_change_bit_for_bit(optimizer, accumulate):
     touched = (rows.reshape(8, 3) + 4 * np.arange(8)[:, None]).ravel()
     resting = np.setdiff1d(np.arange(32), touched)
     assert len(resting) == 8
+    assert ODD not in touched  # the seventh device has three classes and a row of padding
     for name, old in centres_of(before).items():
         new = centres_of(after)[name]
         np.testing.assert_array_equal(new[resting], old[resting], err_msg=name)
         moved = touched[touched < ODD]
         assert (np.abs(new[moved] - old[moved]).max(axis=1) > 0).all(), name
     assert 0 <= metrics["accuracy"] <= 1
+
+
+def test_the_share_of_centres_that_a_step_trains():
+    mesh, identities = mesh_of("8x1"), 16_000
+    for share, rows in ((0.1, 256), (0.5, 1024), (0.999, 2000)):  # of 2,000 on each device, in tiles of 128
+        task = recognizer_task(
+            Network(), identities=identities, embedding=EMBEDDING, image_size=SIZE, margin=Margin(), mesh=mesh,
+            head=Head(sample=share),
+        )  # fmt: skip
+        chosen = jax.eval_shape(lambda task=task: task.select(faces(), keys_for(0, 0, task.key_names)).rows_S)
+        assert chosen.shape == (8 * rows,)
+
+
+def test_images_are_held_over_all_devices():
+    """Otherwise the shardings of large weights would spread to them."""
+    params, extra = split()
+    task = recognizer(mesh_of("4x2"))
+    program = jax.make_jaxpr(task.loss)(params, extra, (), faces(), keys_for(0, 0, task.key_names))
+    (pinned,) = [step for step in program.eqns if step.primitive.name == "sharding_constraint"]
+    assert pinned.outvars[0].aval.shape == (ROWS, SIZE, SIZE, 3)
+    assert pinned.params["sharding"].is_equivalent_to(batch_sharding(mesh_of("4x2")), 4)
 
 
 def test_sampling_all_is_no_sampling():
@@ -198,6 +220,56 @@ def test_adaface_keeps_statistics_of_the_norms_and_its_margin_follows_them():
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), after.params["network"], one.params["network"]
     )
+
+
+def embedded(params, extra, batch):
+    variables = {"params": params["network"], "batch_stats": extra["batch_stats"]}
+    return Network().apply(variables, to_unit(batch.images_BHWC), train=True, mutable=["batch_stats"])[0]
+
+
+def test_adaface_margins_follow_statistics_that_have_seen_this_batch():
+    params, extra = split()
+    before = {"mean": jnp.asarray(9.0), "std": jnp.asarray(4.0)}
+    task = recognizer(mesh_of("8x1"), kind="adaface", m=0.3, h=0.5, m1=1.3)  # AdaFace knows no m1
+
+    @jax.jit
+    def both(batch):
+        found, (metrics, after) = task.loss(params, {**extra, HEAD: before}, (), batch, keys_for(0, 0, task.key_names))
+        embeddings_BE = embedded(params, extra, batch)
+        norms_B = jnp.linalg.norm(embeddings_BE, axis=1)
+        mean, std = norm_statistics(norms_B, before["mean"], before["std"])
+        m2, m3 = adaface_margins(norms_B, mean, std, m=0.3, h=0.5)
+        losses = margin_loss(embeddings_BE, params["centres_KE"], batch.labels_B, m2=m2, m3=m3, scale=MARGIN["scale"])
+        return (found, after[HEAD], metrics["norm"]), (losses.mean(), {"mean": mean, "std": std}, norms_B.mean())
+
+    found, expected = both(put_batch(mesh_of("8x1"), faces()))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected)
+    assert abs(found[1]["mean"] - 9.0) > 0.01 and abs(found[1]["std"] - 4.0) > 0.01
+
+
+def test_the_product_with_bfloat16_centres_is_one_of_bfloat16():
+    params, extra = split()
+    params = {**params, "centres_KE": params["centres_KE"].astype("bfloat16")}
+    mesh = mesh_of("8x1")
+    task = recognizer_task(
+        Network(), identities=PEOPLE, embedding=EMBEDDING, image_size=SIZE, margin=Margin(**MARGIN), mesh=mesh,
+        head=Head(dtype="bfloat16"),
+    )  # fmt: skip
+
+    @jax.jit
+    def losses(batch):
+        given = (embedded(params, extra, batch), params["centres_KE"], batch.labels_B)
+        by_hand = [
+            sharded_softmax.sharded_margin_loss(
+                *given, identities=PEOPLE, mesh=mesh, dtype=dtype, **MARGIN
+            ).loss_B.mean()
+            for dtype in ("bfloat16", "float32")
+        ]
+        return task.loss(params, extra, (), batch, keys_for(0, 0, task.key_names))[0], *by_hand
+
+    found, half, whole = losses(put_batch(mesh, faces()))
+    assert float(found) == pytest.approx(float(half), rel=1e-6)
+    assert float(found) != pytest.approx(float(whole), rel=1e-5)
 
 
 def test_bfloat16_centres_are_held_as_such():

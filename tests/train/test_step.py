@@ -264,6 +264,17 @@ def test_an_xla_without_the_option_compiles_the_step_all_the_same(monkeypatch):
     steps.compiler_options.cache_clear()
 
 
+def test_another_error_of_the_compiler_is_not_taken_for_an_unknown_option(monkeypatch):
+    def refuse(*_args, **_more):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    monkeypatch.setattr(steps.jax, "jit", refuse)
+    steps.compiler_options.cache_clear()
+    with pytest.raises(jax.errors.JaxRuntimeError, match="out of memory"):
+        steps.compiler_options("cpu")
+    steps.compiler_options.cache_clear()
+
+
 def test_the_step_is_compiled_with_its_options(monkeypatch):
     real, told = jax.jit, []
     monkeypatch.setattr(
