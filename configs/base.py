@@ -167,12 +167,20 @@ def get_config() -> ConfigDict:
             blur=4.0,  # σ in pixels at 112, scaled with the image size
             pixelate=8,  # side of a block in pixels at 112, scaled
             noise=0.5,  # σ of additive Gaussian noise, in units of −1…1
+            ksame=5,  # people averaged into one image
+            dppix_epsilon=10.0,  # ε of differentially private pixels, for a whole image; blocks as in distort.pixelate
+            dppix_m=16,  # pixels in which neighbouring images differ: what ε hides
         )
     )
     c.recognizer = ConfigDict(
         dict(
             faces="",  # a face set directory to train on instead of the variants; "" = the variants
-            variants=("original", "mask", "blur", "reconstruction"),  # of these, and: pixelate noise
+            variants=(
+                "original",
+                "mask",
+                "blur",
+                "reconstruction",
+            ),  # of these, and: pixelate noise ksame dppix; KIND@STRENGTH too, as blur@2
             network="iresnet18",  # as teacher.network
             embedding=512,  # length
             dtype="float32",  # of the computation: float32 | bfloat16
@@ -200,7 +208,7 @@ def get_config() -> ConfigDict:
             judges=("teacher", "recognizer:original"),  # of: teacher, recognizer:VARIANT, onnx:PATH, checkpoint:PATH
             judge_input_range="unit",  # of onnx judges, as teacher.input_range
             judge_colour_order="rgb",  # of onnx judges: rgb | bgr
-            variants=("original", "mask", "blur", "reconstruction"),  # of these, and: pixelate noise
+            variants=("original", "mask", "blur", "reconstruction"),  # as recognizer.variants
             max_queries=3000,  # protected images that search
             max_gallery=10_000,  # originals searched; holds the sources of all queries
             seed=0,  # which ones

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import os
+import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,9 @@ def expand(config: ConfigDict, patterns: Iterable[str]) -> set[str]:
 
 
 def fields_of(module: Any, variant: str) -> tuple[str, ...]:
-    """The patterns a stage declares for a variant."""
-    return module.FIELDS.get(variant, module.FIELDS[""])
+    """The patterns a stage declares for a variant; a name that carries its strength (``blur@2``) stands under ``blur@``."""
+    kind, at, _ = variant.partition("@")
+    return module.FIELDS.get(kind + at, module.FIELDS[""])
 
 
 def view(config: ConfigDict, module: Any, variant: str) -> ConfigDict:
@@ -121,7 +123,9 @@ def outside_digest(name: str, value: str, cache: Path) -> str:
     for relative, size, _ in listing:
         digest.update(json.dumps([relative, size, file_digest(path / relative if relative else path)]).encode())
     cache.mkdir(parents=True, exist_ok=True)
-    known.write_text(digest.hexdigest())
+    partial = known.with_name(f"{known.name}.{secrets.token_hex(4)}.partial")  # shards of a sweep may read it meanwhile
+    partial.write_text(digest.hexdigest())
+    os.replace(partial, known)
     return digest.hexdigest()
 
 

@@ -12,12 +12,12 @@ from ml_collections import ConfigDict
 
 from facemae_jax import mesh as meshes
 from facemae_jax.chain.settings import flat
-from facemae_jax.data import distort
+from facemae_jax.data.variants import parse_variant
 from facemae_jax.models import masking, recognizer, vit
 from facemae_jax.train.recognizer_task import KINDS
 from facemae_jax.types import FacemaeError
 
-VARIANTS = (*distort.NAMES, "reconstruction")
+VARIANTS = ("recognizer.variants", "audit.variants")
 NETWORKS = tuple(recognizer.NETWORKS)
 DTYPES = ("float32", "bfloat16")
 RANGES = ("unit", "zero_one", "bytes")
@@ -39,10 +39,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "reconstruct.encoding": ("jpeg", "png"),
     "recognizer.network": NETWORKS,
     "recognizer.dtype": DTYPES,
-    "recognizer.variants": VARIANTS,
     "audit.judge_input_range": RANGES,
     "audit.judge_colour_order": ORDERS,
-    "audit.variants": VARIANTS,
     "publish.formats": ("array_record", "tfrecord"),
     **{f"{part}.optim.optimizer": ("adamw", "sgd") for part in ("teacher", "mae", "recognizer")},
     **{f"{part}.margin.kind": KINDS for part in ("teacher", "recognizer")},
@@ -62,7 +60,8 @@ FOLDS: tuple[Test, str] = (lambda x: x >= 2, "at least 2")
 ABOVE_ZERO = (
     "data.image_size data.max_pixels data.threads data.min_images synthetic.identities synthetic.images teacher.embedding "
     "recognizer.embedding mae.decoder_width mae.decoder_depth mae.decoder_heads mae.patch reconstruct.batch "
-    "reconstruct.shard_records distort.pixelate verify.identities verify.images verify.count verify.batch audit.max_queries "
+    "reconstruct.shard_records distort.pixelate "
+    "distort.dppix_epsilon distort.dppix_m verify.identities verify.images verify.count verify.batch audit.max_queries "
     "audit.max_gallery audit.batch mesh.fsdp"
 ).split()
 ZERO_OR_MORE = (
@@ -75,7 +74,11 @@ LIMITS: dict[str, tuple[Test, str]] = (
     | {name: SHARE for name in ("data.seen_share", "mae.mask_ratio", "distort.mask_ratio")}
     | {name: CLOSED for name in ("mae.relation_from", "teacher.dropout", "recognizer.dropout")}
     | {name: (lambda x: 1 <= x <= 100, "from 1 to 100") for name in ("data.jpeg_quality", "reconstruct.quality")}
-    | {"verify.folds": FOLDS, "mae.unlink_margin": (lambda x: -1 <= x <= 1, "a cosine, from −1 to 1")}
+    | {
+        "verify.folds": FOLDS,
+        "distort.ksame": FOLDS,
+        "mae.unlink_margin": (lambda x: -1 <= x <= 1, "a cosine, from −1 to 1"),
+    }
     | {"mesh.data": (lambda x: x == -1 or x > 0, "-1 (what is left) or greater than 0")}
     | {
         f"{part}.optim.{name}": rule
@@ -112,8 +115,14 @@ def check(config: ConfigDict) -> None:
                 raise FacemaeError(
                     f"--config.{field}={value}: choose one of {', '.join(choices)}{f' (did you mean {near[0]}?)' if near else ''}."
                 )
-        if isinstance(given, tuple) and len(set(given)) < len(given):
-            raise FacemaeError(f"--config.{field}={','.join(given)}: a name stands twice; leave one out.")
+        _check_once(field, given)
+    for field in VARIANTS:
+        for variant in values[field]:
+            try:
+                parse_variant(variant, others=("reconstruction",))
+            except FacemaeError as error:
+                raise FacemaeError(f"--config.{field}={error}") from None
+        _check_once(field, values[field])
     for field, forms in SOURCES.items():
         given = values[field]
         for value in given if isinstance(given, tuple) else (given,):
@@ -126,6 +135,11 @@ def check(config: ConfigDict) -> None:
         if not holds(values[field]):
             raise FacemaeError(f"--config.{field}={values[field]}: must be {text}.")
     _check_together(config)
+
+
+def _check_once(field: str, given: Any) -> None:
+    if isinstance(given, tuple) and len(set(given)) < len(given):
+        raise FacemaeError(f"--config.{field}={','.join(given)}: a name stands twice; leave one out.")
 
 
 def _check_together(c: ConfigDict) -> None:

@@ -62,7 +62,8 @@ def _counts(text: str) -> dict[str, int]:
     Programs for TPUs do not say how often their loops run.
     """
     found: dict[str, int] = {}
-    name, numbers, compares = "", [], False
+    name, compares = "", False
+    numbers: list[int] = []
     for line in text.splitlines():
         if match := COMPUTATION.match(line):
             name, numbers, compares = match[2], [], False

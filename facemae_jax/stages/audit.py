@@ -34,9 +34,8 @@ import numpy as np
 from facemae_jax import logs
 from facemae_jax.audit.matching import matching
 from facemae_jax.audit.retrieval_attack import retrieval_attack
-from facemae_jax.data.distort import Distortion
 from facemae_jax.data.face_set import FaceSet, open_face_set
-from facemae_jax.embed import embed
+from facemae_jax.embed import Transform, embed
 from facemae_jax.mesh import make_mesh
 from facemae_jax.models.frozen import Frozen
 from facemae_jax.stages import judges, train_recognizer
@@ -169,13 +168,13 @@ def _shaped(config: Any) -> bool:
 
 def _protected(
     config: Any, name: str, originals: FaceSet, painted: FaceSet | None, sources_n: np.ndarray, choice: Choice
-) -> tuple[FaceSet, Distortion | None]:
+) -> tuple[FaceSet, Transform | None]:
     """The protected images of the queries, in their order, and what to do to them before they are embedded."""
     if name == RECONSTRUCTION:
         assert painted is not None
         record_n = np.argsort(sources_n)  # the release has an order of its own
         return painted.subset(record_n[np.searchsorted(sources_n[record_n], choice.queries_Q)]), None
-    return originals.subset(choice.queries_Q), train_recognizer.distortion(config, name)
+    return originals.subset(choice.queries_Q), train_recognizer.distortion(config, name, originals)
 
 
 def attack(
@@ -184,7 +183,7 @@ def attack(
     frozen: Frozen,
     name: str,
     gallery: FaceSet,
-    protected: dict[str, tuple[FaceSet, Distortion | None]],
+    protected: dict[str, tuple[FaceSet, Transform | None]],
     choice: Choice,
 ) -> dict[str, Any]:
     """All attacks of one judge: ``ceiling`` and ``variants`` of ``audit.json``."""

@@ -177,6 +177,7 @@ def _facts(config: Any, inputs: Inputs, made: dict[str, Any], released: FaceSet)
 
 
 def _made(config: Any, made: dict[str, Any], described: dict[str, Any]) -> dict[str, str]:
+    distort = config.distort
     weights = ", ".join(f"{name} {described[f'{name}_weight']:g}" for name in ("pixel", "irm", "feature", "unlink"))
     return {
         "image": f"{made['image_size']}×{made['image_size']} RGB, {config.reconstruct.encoding}"
@@ -185,7 +186,9 @@ def _made(config: Any, made: dict[str, Any], described: dict[str, Any]) -> dict[
         "composition": made["composition"],
         "model": f"encoder {described['depth']} × {described['width']}, decoder {described['decoder_depth']} × {described['decoder_width']}",
         "loss weights": f"{weights}; relations: {described['irm_kind']}, group {described['irm_group']}",
-        "baselines": f"mask ratio {config.distort.mask_ratio:g}, blur σ {config.distort.blur:g} pixels at 112",
+        "baselines": f"mask ratio {distort.mask_ratio:g}; in pixels at 112: blur σ {distort.blur:g}, pixelate {distort.pixelate}; "
+        f"noise σ {distort.noise:g} of −1…1; ksame k {distort.ksame}; dppix ε {distort.dppix_epsilon:g} for {distort.dppix_m} pixels; "
+        "a name with @ carries its own strength",
     }
 
 

@@ -1,7 +1,8 @@
 """Utility's measuring rod: one recognizer per variant of the unseen faces, all by one recipe.
 
 ``original`` is the real-data control; ``reconstruction`` trains on what would be published; the others on distortions that one
-could have published instead. With ``recognizer.faces`` one recognizer is trained on that face set instead (``faces``).
+could have published instead (``data.variants`` has their names). With ``recognizer.faces`` one recognizer is trained on that
+face set instead (``faces``).
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from facemae_jax.data.distort import Distortion
-from facemae_jax.data.face_set import open_face_set
+from facemae_jax.data.face_set import FaceSet, open_face_set
+from facemae_jax.data.k_same import KSame
+from facemae_jax.data.variants import STRENGTHS, parse_variant
 from facemae_jax.stages.inputs import Inputs, Ref, faces_ref, pick_faces
 from facemae_jax.stages.recognizers import train_recognizer
 from facemae_jax.stages.training import CADENCE
@@ -24,16 +27,18 @@ COMMON = (
     "recognizer.margin", "recognizer.head", "recognizer.augment", "recognizer.optim",
 )  # fmt: skip
 PICKED = (*COMMON, "data.seen_share", "data.split_seed", "reconstruct.subset")
+BESIDE = {
+    "mask": ("mae.patch",),
+    "dppix": ("distort.dppix_m", "distort.pixelate"),
+}  # what a kind reads beside its strength
 FIELDS = {
     "": COMMON,
     "original": PICKED,
-    "mask": (*PICKED, "distort.mask_ratio", "mae.patch"),
-    "blur": (*PICKED, "distort.blur"),
-    "pixelate": (*PICKED, "distort.pixelate"),
-    "noise": (*PICKED, "distort.noise"),
+    **{kind: (*PICKED, f"distort.{strength.field}", *BESIDE.get(kind, ())) for kind, strength in STRENGTHS.items()},
+    **{f"{kind}@": (*PICKED, *BESIDE.get(kind, ())) for kind in STRENGTHS},  # the name carries the strength
 }
 UNHASHED = ("mesh", "data.threads", "recognizer.optim.init_from", *(f"recognizer.optim.{name}" for name in CADENCE))
-OWN_FACES = "faces"
+OWN_FACES, RECONSTRUCTION = "faces", "reconstruction"
 
 
 def variants(config: Any) -> tuple[str, ...]:
@@ -45,7 +50,7 @@ def reads(config: Any, variant: str) -> dict[str, Ref]:
     """The reconstruction, or the faces that a variant distorts."""
     if variant == OWN_FACES:
         return {}
-    if variant == "reconstruction":
+    if variant == RECONSTRUCTION:
         return {"reconstruct": Ref("reconstruct")}
     return {"faces": faces_ref(config, config.reconstruct.subset)}
 
@@ -57,24 +62,40 @@ def outside(config: Any, variant: str) -> dict[str, str]:
     return found | ({"faces": config.recognizer.faces} if variant == OWN_FACES else {})
 
 
-def distortion(config: Any, variant: str) -> Distortion | None:
-    """The distortion of a variant with exactly the fields that the variant declares; None for the faces as they are."""
-    if variant not in ("mask", "blur", "pixelate", "noise"):
+def distortion(config: Any, variant: str, faces: FaceSet) -> Distortion | KSame | None:
+    """The distortion of a variant with exactly the fields that the variant declares; None for faces as they are.
+
+    Args:
+        config: with ``distort``, ``mae.patch`` and ``data.image_size``.
+        variant: its name, with or without a strength.
+        faces: all faces that are published together, which ``ksame`` averages.
+    """
+    if variant in (OWN_FACES, RECONSTRUCTION):
         return None
-    given: dict[str, Any] = {variant: config.distort[variant]} if variant != "mask" else {}
-    if variant == "mask":
-        given = {"mask_ratio": config.distort.mask_ratio, "patch": config.mae.patch}
-    return Distortion(name=variant, image_size=config.data.image_size, **given)
+    kind, strength = parse_variant(variant)
+    if kind == "original":
+        return None
+    field = STRENGTHS[kind].field
+    value = config.distort[field] if strength is None else strength
+    if kind == "ksame":
+        return KSame(faces, int(value))
+    given: dict[str, Any] = {field: value}
+    if kind == "mask":
+        given["patch"] = config.mae.patch
+    if kind == "dppix":
+        given |= {"dppix_m": config.distort.dppix_m, "pixelate": config.distort.pixelate}
+    return Distortion(name=kind, image_size=config.data.image_size, **given)
 
 
 def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
     """Train and save."""
     if variant == OWN_FACES:
         faces = open_face_set(inputs["faces"].path)
-    elif variant == "reconstruction":
+    elif variant == RECONSTRUCTION:
         faces = open_face_set(inputs["reconstruct"].path / "faces")
     else:
         faces = pick_faces(config, inputs["faces"], config.reconstruct.subset)
     return train_recognizer(
-        config, config.recognizer, faces, out, label=variant, field="recognizer", transform=distortion(config, variant)
-    )
+        config, config.recognizer, faces, out, label=variant, field="recognizer",
+        transform=distortion(config, variant, faces),
+    )  # fmt: skip

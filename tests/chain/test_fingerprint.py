@@ -85,6 +85,18 @@ def test_every_field_is_read_by_some_stage_and_moves_some_result(field):
     assert field in declared | in_structure
 
 
+def test_a_strength_in_a_name_takes_the_place_of_the_field():
+    def marks_of(**distort):
+        config = settings.load("configs/base.py", [("recognizer.variants", "original,blur,blur@2,blur@3")])
+        config.distort.update(distort)
+        return {str(ref): mark for ref, mark in all_marks(config).items()}
+
+    old, new = marks_of(), marks_of(blur=2.5)
+    moved = {name for name in old if name.startswith("train-recognizer") and old[name] != new[name]}
+    assert moved == {"train-recognizer/blur"}
+    assert old["train-recognizer/blur@2"] != old["train-recognizer/blur@3"]
+
+
 def test_what_a_change_touches():
     everything_after_mae = {
         "train-mae",

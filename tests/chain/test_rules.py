@@ -18,6 +18,8 @@ def test_shipped_configs_are_sound(name):
         ({"teacher.network": "iresnet5"}, "did you mean iresnet50"),
         ({"recognizer.variants": "original,smear"}, "recognizer.variants=smear"),
         ({"recognizer.variants": "original,original"}, "stands twice"),
+        ({"recognizer.variants": "original,blurr@2"}, "recognizer.variants=blurr@2: no such variant (did you mean blur@2?)"),
+        ({"audit.variants": "mask@75"}, "audit.variants=mask@75: 75 is out of range"),
         ({"teacher.source": "torch:x"}, "onnx:PATH"),
         ({"teacher.source": "onnx:"}, "onnx:PATH"),
         ({"mae.mask_ratio": "1.5"}, "between 0 and 1"),

@@ -8,7 +8,7 @@ from facemae_jax.data.distort import NAMES, Distortion
 from facemae_jax.types import FacemaeError
 
 GREY = 128
-CHANGES = dict(mask_ratio=0.5, patch=4, blur=2.0, pixelate=16, noise=0.1, seed=1)
+CHANGES = dict(mask_ratio=0.5, patch=4, blur=2.0, pixelate=16, noise=0.1, dppix_epsilon=9.0, dppix_m=1, seed=1)
 
 
 def photograph(size=32, seed=0):
@@ -43,7 +43,7 @@ def test_fixed_by_image_and_key_alone(name):
     assert first.dtype == np.uint8 and first.shape == image.shape
     np.testing.assert_array_equal(image, kept)
     by_key = not np.array_equal(again(image, "ada/2.jpg"), first)
-    assert by_key == (name in ("mask", "noise"))
+    assert by_key == (name in ("mask", "noise", "dppix"))
 
 
 def test_original_is_untouched():
@@ -131,6 +131,59 @@ def test_noise_stays_within_bytes():
     )  # what would exceed 255 is 255, and does not wrap around
 
 
+def laplace_scale(noisy, clean):
+    """Maximum-likelihood scale of Laplace noise: the mean distance."""
+    return np.abs(noisy.astype(float) - clean).mean()
+
+
+@pytest.mark.parametrize(("m", "epsilon"), [(1, 20.0), (2, 20.0), (1, 40.0)])
+def test_private_pixels_have_the_noise_of_their_epsilon(m, epsilon):
+    """Three colours share ε: the scale is 3·255·m/(b²·ε), here with blocks of 2·2 pixels."""
+    grey = np.full((112, 112, 3), 127, np.uint8)
+    distortion = Distortion("dppix", 112, pixelate=2, dppix_m=m, dppix_epsilon=epsilon)
+    drawn = np.stack([distortion(grey, str(key))[::2, ::2] for key in range(4)])
+    expected = 3 * 255 * m / (2**2 * epsilon)  # 9.6, 19.1, 4.8: far enough from 0 and 255
+    assert (
+        abs(laplace_scale(drawn, 127) / expected - 1) < 5 / drawn.size**0.5
+    )  # the mean of n has the deviation scale/√n
+    assert abs(drawn.mean() - 127) < 5 * 2**0.5 * expected / drawn.size**0.5
+
+
+def test_private_pixels_of_smaller_blocks_have_more_noise():
+    """A block of 1·1 pixels at the edge moves nine times as far as one of 3·3 when m pixels change."""
+    grey = np.full((40, 40, 3), 127, np.uint8)  # blocks of 3: thirteen of them, and one row left
+    distortion = Distortion("dppix", 40, pixelate=8, dppix_m=1, dppix_epsilon=45.0)
+    drawn = np.stack([distortion(grey, str(key)) for key in range(400)])
+    whole, corner = laplace_scale(drawn[:, 0:39:3, 0:39:3], 127), laplace_scale(drawn[:, 39, 39], 127)
+    assert abs(whole / (17 / 9) - 1) < 0.02 and abs(corner / 17 - 1) < 5 / 1200**0.5
+
+
+def test_private_pixels_keep_block_means_and_bytes():
+    image = photograph(112)
+    means = image.reshape(14, 8, 14, 8, 3).mean(axis=(1, 3)).repeat(8, 0).repeat(8, 1)
+    weak = Distortion("dppix", 112, dppix_epsilon=1e7)(image, "k")
+    np.testing.assert_allclose(weak, means, rtol=0, atol=0.501)  # rounded to bytes
+    white = np.full((112, 112, 3), 255, np.uint8)
+    noisy = Distortion("dppix", 112, dppix_epsilon=20.0, dppix_m=4)(white, "k")
+    assert 0.4 < (noisy == 255).mean() < 0.6 and noisy.min() > 100  # clipped, not wrapped around
+    assert (noisy == noisy[::8, ::8].repeat(8, 0).repeat(8, 1)).all()  # one value per block
+    assert not np.array_equal(noisy, Distortion("dppix", 112, dppix_epsilon=20.0, dppix_m=4)(white, "l"))
+
+
+def test_the_likelihood_of_private_pixels_moves_by_epsilon():
+    """The definition, where m pixels turn from black to white in several blocks: log p(y | x) − log p(y | x′) reaches ε."""
+    epsilon, m, block = 35.0, 3, 4  # so large that next to nothing is clipped
+    image = np.zeros((28, 28, 3), np.uint8)  # 16 at 112 are 4 here
+    neighbour = image.copy()
+    for row, column in [(0, 0), (1, 1), (9, 20)]:
+        neighbour[row, column] = 255
+    private = Distortion("dppix", 28, pixelate=16, dppix_m=m, dppix_epsilon=epsilon)
+    drawn = np.stack([private(np.full_like(image, 128), str(key))[::block, ::block] for key in range(400)])
+    moved = np.abs(neighbour.astype(float) - image).reshape(7, block, 7, block, 3).mean(axis=(1, 3)).sum()
+    # The mean of |Laplace| over n draws has the deviation scale/√n; rounding adds less than 1 % at this scale (4.1).
+    assert moved / laplace_scale(drawn, 128) == pytest.approx(epsilon, rel=5 / drawn.size**0.5 + 0.01)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("field", CHANGES)
 def test_repr_names_exactly_what_the_result_depends_on(name, field):
@@ -139,7 +192,13 @@ def test_repr_names_exactly_what_the_result_depends_on(name, field):
     two = dataclasses.replace(one, **{field: CHANGES[field]})
     differs = not np.array_equal(one(photograph(), "k"), two(photograph(), "k"))
     assert (repr(one) != repr(two)) == differs
-    if (name, field) in {("mask", "mask_ratio"), ("blur", "blur"), ("pixelate", "pixelate"), ("noise", "seed")}:
+    if (name, field) in {
+        ("mask", "mask_ratio"),
+        ("blur", "blur"),
+        ("pixelate", "pixelate"),
+        ("noise", "seed"),
+        ("dppix", "dppix_m"),
+    }:
         assert differs
 
 
@@ -149,7 +208,7 @@ def test_reprs_of_different_distortions_differ():
 
 def test_an_unknown_name_is_told_its_neighbour():
     with pytest.raises(
-        FacemaeError, match=r"pixelated: .*did you mean pixelate\?.*original, mask, blur, pixelate, noise"
+        FacemaeError, match=r"pixelated: .*did you mean pixelate\?.*original, mask, blur, pixelate, noise, dppix"
     ):
         Distortion("pixelated", 32)
     with pytest.raises(FacemaeError, match="no such distortion; choose one of"):

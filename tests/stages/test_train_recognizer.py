@@ -29,22 +29,41 @@ DISTORTED = dict(
     blur=Distortion("blur", SIZE, blur=9.0),
     pixelate=Distortion("pixelate", SIZE, pixelate=28),
     noise=Distortion("noise", SIZE, noise=0.7),
+    dppix=Distortion("dppix", SIZE, dppix_epsilon=3.0, dppix_m=4, pixelate=28),
 )
+NAMED = {  # the strength of the name, not the config's
+    "mask@0.25": Distortion("mask", SIZE, mask_ratio=0.25, patch=4),
+    "blur@2": Distortion("blur", SIZE, blur=2.0),
+    "pixelate@14": Distortion("pixelate", SIZE, pixelate=14),
+    "noise@1.5": Distortion("noise", SIZE, noise=1.5),
+    "dppix@0.5": Distortion("dppix", SIZE, dppix_epsilon=0.5, dppix_m=4, pixelate=28),
+}
 
 
-@pytest.mark.parametrize("variant", DISTORTED)
+@pytest.mark.parametrize("variant", [*DISTORTED, *NAMED])
 def test_a_variant_is_the_unseen_faces_under_its_own_distortion(tmp_path, monkeypatch, asked, variant):
     distort = dict(distort__mask_ratio=0.5, distort__blur=9.0, distort__pixelate=28, distort__noise=0.7)
+    distort |= dict(distort__dppix_epsilon=3.0, distort__dppix_m=4)
     config = settings(monkeypatch, **distort)
     given = {"faces": Input(write_faces(tmp_path / "import", PEOPLE, IMAGES), SHARED)}
     run_stage(train_recognizer, config, given, tmp_path / "out", variant)
     (call,) = asked
     assert sorted(call["faces"].keys()) == keys_of("unseen")
-    assert call["transform"] == DISTORTED[variant]
+    assert call["transform"] == (DISTORTED | NAMED)[variant]
     assert (call["label"], call["field"]) == (variant, "recognizer") and call["section"].network == "tiny"
     if variant != "original":
         image = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
         assert (call["transform"](image, "key") != image).any()
+
+
+@pytest.mark.parametrize(("variant", "people"), [("ksame", 2), ("ksame@3", 3)])
+def test_k_same_averages_the_unseen_faces_alone(tmp_path, monkeypatch, asked, variant, people):
+    given = {"faces": Input(write_faces(tmp_path / "import", PEOPLE, IMAGES), SHARED)}
+    run_stage(train_recognizer, settings(monkeypatch, distort__ksame=2), given, tmp_path / "out", variant)
+    faces, transform = asked[0]["faces"], asked[0]["transform"]
+    key = faces.keys()[0]
+    assert people <= len(transform.group_of(key)) < 2 * people
+    assert sorted(transform._faces.keys()) == keys_of("unseen")
 
 
 @pytest.mark.parametrize("subset", ["seen", "all"])
