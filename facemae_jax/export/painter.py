@@ -84,7 +84,7 @@ class Painter:
         if composition not in COMPOSITIONS:
             raise FacemaeError(f"reconstruct.composition={composition}: choose one of {', '.join(COMPOSITIONS)}.")
         self.config = dataclasses.replace(MaeConfig.from_dict(description), visible=visible, scan=False, remat=False)
-        self.description, self.mesh = description, mesh
+        self.description, self.mesh, self.variables = description, mesh, variables
         self.batch = batch_per_device * mesh.size
         self._params = jax.device_put(variables["params"], meshes.replicated(mesh))
         model = Mae(self.config, mesh)

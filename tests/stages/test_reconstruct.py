@@ -12,7 +12,7 @@ from facemae_jax.checkpoint import save_model
 from facemae_jax.data.face_set import FaceSet, FaceSetWriter, open_face_set
 from facemae_jax.data.images import decode_record, encode_jpeg, encode_png
 from facemae_jax.data.synthetic import render
-from facemae_jax.export import release
+from facemae_jax.export import painted_set, release
 from facemae_jax.export.painter import Painter
 from facemae_jax.mesh import make_mesh
 from facemae_jax.models.mae import Mae, MaeConfig
@@ -157,7 +157,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(world, done, tmp_path, monkeypat
 
         return encode
 
-    monkeypatch.setattr(reconstruct, "encode_png", until(9))  # in the middle of the second shard
+    monkeypatch.setattr(painted_set, "encode_png", until(9))  # in the middle of the second shard
     with pytest.raises(Killed):
         stage(world, tmp_path)
     assert not (tmp_path / "faces" / "1.0.0").exists() and not (tmp_path / "private.npz").exists()
@@ -165,7 +165,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(world, done, tmp_path, monkeypat
         b"torn"
     )  # as after a power cut
     encoded.clear()
-    monkeypatch.setattr(reconstruct, "encode_png", until(100))
+    monkeypatch.setattr(painted_set, "encode_png", until(100))
     stage(world, tmp_path)
     assert len(encoded) == 10  # the first shard was whole
     assert content(tmp_path) == content(done[1])
@@ -181,7 +181,7 @@ def test_killed_when_all_shards_were_written(world, done, tmp_path, monkeypatch)
         patch.setattr(reconstruct, "_write_private", killed)
         with pytest.raises(Killed):
             stage(world, tmp_path)
-    monkeypatch.setattr(reconstruct, "encode_png", killed)
+    monkeypatch.setattr(painted_set, "encode_png", killed)
     stage(world, tmp_path)
     assert content(tmp_path) == content(done[1])
 
