@@ -63,6 +63,16 @@ def augment(**changes):
     return fields | changes
 
 
+def budget():
+    """Fields of the leakage budget: nothing is released while a judge's figure is above the limit."""
+    return dict(
+        judge="",  # by its name in audit.json; "" = every judge
+        figure="same_identity",  # same_image | same_identity: which rank-1 rate of the retrieval attack on the reconstruction
+        images=1,  # of a person: 1 = single images; n = the fusion attack's curve at n (same_identity only)
+        limit=1.0,  # largest share, of the upper end of the 95 % interval over people; 1.0 = no budget
+    )
+
+
 def get_config() -> ConfigDict:
     """The full configuration."""
     c = ConfigDict()
@@ -175,12 +185,7 @@ def get_config() -> ConfigDict:
     c.recognizer = ConfigDict(
         dict(
             faces="",  # a face set directory to train on instead of the variants; "" = the variants
-            variants=(
-                "original",
-                "mask",
-                "blur",
-                "reconstruction",
-            ),  # of these, and: pixelate noise ksame dppix; KIND@STRENGTH too, as blur@2
+            variants=("original", "mask", "blur", "reconstruction"),  # or pixelate noise ksame dppix; blur@2 …
             network="iresnet18",  # as teacher.network
             embedding=512,  # length
             dtype="float32",  # of the computation: float32 | bfloat16
@@ -205,10 +210,18 @@ def get_config() -> ConfigDict:
     )
     c.audit = ConfigDict(
         dict(
-            judges=("teacher", "recognizer:original"),  # of: teacher, recognizer:VARIANT, onnx:PATH, checkpoint:PATH
+            judges=("teacher", "recognizer:original"),  # or onnx:PATH checkpoint:PATH dlib, any VARIANT
             judge_input_range="unit",  # of onnx judges, as teacher.input_range
             judge_colour_order="rgb",  # of onnx judges: rgb | bgr
             variants=("original", "mask", "blur", "reconstruction"),  # as recognizer.variants
+            attacks=("fusion", "copy", "linkage", "membership", "aware", "inversion"),  # of these, beside matching
+            trained_on=("reconstruction",),  # of audit.variants: those on which aware and inversion train networks
+            attack_images=2000,  # images of seen people, and of others, that aware, inversion and membership take
+            attack_steps=400,  # of each attacker's training
+            attack_batch=64,  # pairs per step, over all devices
+            attack_learning_rate=2e-3,  # at its highest
+            aware_start="auto",  # tune: the judge's own weights learn | adapt: a network behind it | auto: tune ours, adapt to others
+            membership_masks=8,  # under which each image is painted
             max_queries=3000,  # protected images that search
             max_gallery=10_000,  # originals searched; holds the sources of all queries
             seed=0,  # which ones
@@ -222,6 +235,9 @@ def get_config() -> ConfigDict:
             formats=("array_record", "tfrecord"),  # tfrecord also serves tfds.load; twice the disk
             allow_real_pixels=False,  # needed to publish composition="paste"
             description="",  # one paragraph for the card; "" = a plain one
+            budget=budget(),
+            on_excess="refuse",  # over budget: refuse | resample (paint the worst images again) | drop (leave them out)
+            resample_rounds=5,  # at most, before refusing after all
         )
     )
     c.report = ConfigDict(

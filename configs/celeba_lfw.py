@@ -19,6 +19,7 @@ def get_config(machine: str = "gpu") -> ConfigDict:
     c.name = f"celeba_lfw-{machine}"
     c.data.terms = "CelebA: non-commercial research purposes only, no redistribution of the original images."
     c.mae.update(dict(size="custom", width=384, depth=10, heads=6, dtype="bfloat16"))
+    c.audit.trained_on = ("blur", "reconstruction")
     if machine == "cpu":
         network = dict(network="cpu", embedding=128)
         training = dict(epochs=9.0, batch=128, learning_rate=0.1)
@@ -38,7 +39,7 @@ def get_config(machine: str = "gpu") -> ConfigDict:
             )
         )
         c.mae.optim.update(dict(epochs=12.0, batch=32, learning_rate=1e-3))
-        c.audit.update(dict(max_queries=1000, max_gallery=3000))
+        c.audit.update(dict(max_queries=1000, max_gallery=3000, attack_images=1000, attack_steps=150))
     elif machine != "gpu":
         raise FacemaeError(f"configs/celeba_lfw.py:{machine}: choose gpu or cpu.")
     return c

@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     c.mae.relation_from = 0.7
     c.mae.optim.update(dict(epochs=16.0, batch=16, learning_rate=1.5e-3, log_every=20, save_every=500))
     c.verify.update(dict(identities=80, images=6, count=2000, batch=128))
-    c.audit.update(dict(max_queries=500, max_gallery=2048, batch=128))
+    c.audit.update(dict(max_queries=500, max_gallery=2048, batch=128, attacks=("fusion", "copy", "membership")))
+    c.audit.update(dict(attack_images=300, membership_masks=4))
     c.reconstruct.update(dict(batch=64, shard_records=1024))
     return c

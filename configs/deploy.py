@@ -37,6 +37,7 @@ def get_config(model: str = "") -> ConfigDict:
     c.mae.mask_ratio = described["mask_ratio"]
     c.reconstruct.subset = "all"
     c.recognizer.variants = ("original", "mask", "blur", "reconstruction")
-    c.audit.judges = ("recognizer:original",)
+    # Nobody is left to learn from, and which images the MAE was trained on is not known.
+    c.audit.update(dict(judges=("recognizer:original",), attacks=("fusion", "copy", "linkage")))
     c.verify.faces = ""
     return c

@@ -34,7 +34,9 @@ facemae_jax: a face dataset in, a privacy-preserving face dataset out, with the 
 Verbs, in the order of the chain:
 {verbs}
   run               the whole chain: everything above that the config asks for
+  sweep             {sweep}
   plan              {plan}
+  report --compare  DIR DIR … [--out=FILE]: {compare}
   VERB --help       what a stage does and the settings it reads
 
 Start here:  launch/demo.sh   or   python -m facemae_jax run --config=configs/demo.py --workdir=runs/demo
@@ -42,15 +44,14 @@ Start here:  launch/demo.sh   or   python -m facemae_jax run --config=configs/de
 
 
 KNOWN = ("config", "workdir", "secret-file", "processes")
-PLAN_FLAGS = (
-    "hardware",
-    "training",
-    "identities",
-    "images",
-    "program",
-    "utilisation",
-    "json",
-)  # of the verb plan alone
+# Flags of one verb alone:
+PLAN_FLAGS = ("hardware", "training", "identities", "images", "program", "utilisation", "json")
+SWEEP_FLAGS = ("grid", "shard", "dry-run")
+COMPARE_FLAGS = ("compare", "out")  # the runs follow --compare as words
+OWN_FLAGS = (
+    dict.fromkeys(PLAN_FLAGS, "plan") | dict.fromkeys(SWEEP_FLAGS, "sweep") | dict.fromkeys(COMPARE_FLAGS, "report")
+)
+SWITCHES = ("dry-run",)  # flags without a value
 
 
 class Call(NamedTuple):
@@ -63,7 +64,8 @@ class Call(NamedTuple):
     secret_file: Path | None
     processes: str
     help: bool
-    plan: dict[str, str] = {}  # its own flags
+    own: dict[str, str] = {}  # flags of this verb alone
+    runs: tuple[str, ...] = ()  # that report --compare puts side by side
 
 
 def read_command(arguments: Sequence[str], verbs: Sequence[str]) -> Call:
@@ -82,12 +84,14 @@ def read_command(arguments: Sequence[str], verbs: Sequence[str]) -> Call:
             flags["help"] = ""
         elif word.startswith("--"):
             name, equals, value = word[2:].partition("=")
-            if not name.startswith("config.") and name not in KNOWN + PLAN_FLAGS:
-                near = difflib.get_close_matches(name, KNOWN + PLAN_FLAGS, n=1)
+            if not name.startswith("config.") and name not in (*KNOWN, *OWN_FLAGS):
+                near = difflib.get_close_matches(name, (*KNOWN, *OWN_FLAGS), n=1)
                 raise FacemaeError(
                     f"--{name}: unknown flag; did you mean --{near[0] if near else 'config.' + name}? See --help."
                 )
-            if not equals:
+            if name in SWITCHES and value:
+                raise FacemaeError(f"--{name} takes no value.")
+            if not equals and name not in SWITCHES:
                 if not rest:
                     raise FacemaeError(f"--{name}: a value is missing; write --{name}=VALUE.")
                 value = rest.pop(0)
@@ -103,12 +107,16 @@ def read_command(arguments: Sequence[str], verbs: Sequence[str]) -> Call:
         raise FacemaeError(
             f"{verb}: unknown verb; {f'did you mean {near[0]}?' if near else ''} Choose one of: {', '.join(verbs)}."
         )
-    if len(words) > 1:
+    comparing = verb == "report" and "compare" in flags
+    if len(words) > 1 and not comparing:
         raise FacemaeError(f"{words[1]}: one verb at a time; settings are written --config.field=value.")
-    own = {name: flags.pop(name) for name in PLAN_FLAGS if name in flags}
-    if own and verb not in ("", "plan"):
-        raise FacemaeError(f"--{next(iter(own))} belongs to the verb plan; see plan --help.")
-    if "help" not in flags and verb:
+    own = {name: flags.pop(name) for name in OWN_FLAGS if name in flags}
+    for name in own:
+        if verb and verb != (of := OWN_FLAGS[name]):
+            raise FacemaeError(f"--{name} belongs to the verb {of}; see {of} --help.")
+    if "out" in own and not comparing:
+        raise FacemaeError("--out belongs to report --compare DIR DIR …; without it, a report goes into the workdir.")
+    if "help" not in flags and verb and not comparing:
         for needed in ("config",) if verb == "plan" else ("config", "workdir"):
             if not flags.get(needed):
                 raise FacemaeError(
@@ -124,6 +132,7 @@ def read_command(arguments: Sequence[str], verbs: Sequence[str]) -> Call:
         flags.get("processes", ""),
         "help" in flags or not verb,
         own,
+        (own["compare"], *words[1:]) if comparing else (),
     )
 
 
@@ -139,11 +148,18 @@ def help_text(verb: str) -> str:
         from facemae_jax.plan import command
 
         return command.help_text(_python_file("configs/hardware.py").MACHINES)
+    if verb == "sweep":
+        from facemae_jax.chain import sweep_command
+
+        return sweep_command.help_text()
     if verb in ("", "run"):
         verbs = "\n".join(f"  {name:17s} {module.SUMMARY}" for name, module in graph.STAGES.items())
+        from facemae_jax.chain import compare, sweep_command
         from facemae_jax.plan.command import SUMMARY
 
-        return USAGE.format(configs=files, verbs=verbs, plan=SUMMARY)
+        return USAGE.format(
+            configs=files, verbs=verbs, sweep=sweep_command.SUMMARY, plan=SUMMARY, compare=compare.SUMMARY
+        )
     module = graph.STAGES[verb]
     config = settings.load("configs/base.py")
     patterns = {name for fields in module.FIELDS.values() for name in fields} | set(module.UNHASHED)
@@ -207,7 +223,7 @@ def serve(call: Call) -> None:
     config = rules.resolve(config)
     call.workdir.mkdir(parents=True, exist_ok=True)
     _check_shared(call.workdir)
-    spec = " ".join([call.spec, *(f"--config.{field}={value}" for field, value in call.overrides)])
+    spec = _spec(call)
     with locked(call.workdir):
         chain = Chain(config, call.workdir, spec=spec, secret_file=call.secret_file)
         if call.verb == "run":
@@ -233,8 +249,39 @@ def serve_plan(call: Call) -> None:
     logs.quiet()
     file = _python_file(call.spec.partition(":")[0])
     known = Faces(file.IDENTITIES, file.IMAGES) if hasattr(file, "IDENTITIES") else None
-    spec = " ".join([call.spec, *(f"--config.{field}={value}" for field, value in call.overrides)])
-    command.serve(config, spec, call.plan, _python_file("configs/hardware.py").MACHINES, known)
+    command.serve(config, _spec(call), call.own, _python_file("configs/hardware.py").MACHINES, known)
+
+
+def serve_sweep(call: Call) -> int:
+    """The points of a grid; gives back the exit code."""
+    from facemae_jax.chain import settings, sweep_command
+
+    config = settings.load(call.spec, call.overrides)
+    own_grid = getattr(_python_file(call.spec.partition(":")[0]), "GRID", "")
+    overridden = tuple(field for field, _ in call.overrides)
+    sweep_command.read_axes(config, call.own, own_grid, overridden)  # a mistake here leaves no workdir behind
+    prepare(call.workdir, call.processes)
+    if "dry-run" not in call.own:
+        call.workdir.mkdir(parents=True, exist_ok=True)
+        _check_shared(call.workdir)
+    return sweep_command.serve(
+        config, _spec(call), call.workdir, call.own, own_grid=own_grid, overridden=overridden, secret_file=call.secret_file
+    )  # fmt: skip
+
+
+def serve_compare(call: Call) -> None:
+    """Several finished runs on one page; no config, no device."""
+    from facemae_jax import logs
+    from facemae_jax.chain import compare
+
+    logs.quiet()
+    places = [Path(run).expanduser() for run in call.runs]
+    compare.serve(places, Path(call.own.get("out") or compare.DEFAULT).expanduser())
+
+
+def _spec(call: Call) -> str:
+    """The config as the command line named it."""
+    return " ".join([call.spec, *(f"--config.{field}={value}" for field, value in call.overrides)])
 
 
 def _python_file(name: str) -> ModuleType:
@@ -275,19 +322,21 @@ def _check_shared(workdir: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 done, 2 the user's mistake or a full disk, 130 / 143 stopped by a signal with everything saved."""
+    """Exit code: 0 done, 1 points of a sweep failed, 2 the user's mistake or a full disk, 130 / 143 stopped by a signal with everything saved."""
     call: Call | None = None
     try:
         from facemae_jax.chain import graph
 
-        call = read_command(sys.argv[1:] if arguments is None else arguments, [*graph.STAGES, "run", "plan"])
+        call = read_command(sys.argv[1:] if arguments is None else arguments, [*graph.STAGES, "run", "sweep", "plan"])
         if call.help:
             print(help_text(call.verb))
             return 0
         from facemae_jax.train.loop import Interrupted
 
         try:
-            (serve_plan if call.verb == "plan" else serve)(call)
+            if call.verb == "sweep":
+                return serve_sweep(call)
+            (serve_plan if call.verb == "plan" else serve_compare if call.runs else serve)(call)
         except Interrupted as stop:
             print(f"stopped: {stop}", file=sys.stderr)
             return 128 + stop.signal

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,7 +137,7 @@ def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
 def _write(path: Path, embeddings_nE: np.ndarray) -> None:
     """Whole or not at all; embeddings of faces are personal data, so only the owner may read them."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
     try:
         with open(partial, "wb") as file:
             np.save(file, embeddings_nE)

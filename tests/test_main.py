@@ -32,12 +32,23 @@ def test_settings_may_stand_before_and_after():
         (["run", "--workdir=x"], "--config is missing"),
         (["run", "--config"], "a value is missing"),
         (["run", "audit", "--config=x", "--workdir=y"], "one verb at a time"),
+        (["report", "audit", "--config=x", "--workdir=y"], "one verb at a time"),
+        (["run", "--compare", "a"], "--compare belongs to the verb report"),
+        (["report", "--out=x.html", "--config=x", "--workdir=y"], "--out belongs to report --compare"),
+        (["report", "--compare", "no-such-folder"], "at least two runs"),
+        (["report", "--compare", "no-such-folder", "other", "--out", "x.html"], "no-such-folder: no such folder"),
     ],
 )
 def test_a_wrong_command_line_is_told_in_one_sentence(arguments, expected, capsys):
     assert door.main(arguments) == 2
     said = capsys.readouterr().err
     assert expected in said and said.startswith("error: ") and "Traceback" not in said
+
+
+def test_runs_to_compare_follow_as_words():
+    call = door.read_command(["report", "--compare", "a", "b", "c", "--out", "page.html"], VERBS)
+    assert call.runs == ("a", "b", "c") and call.own["out"] == "page.html"
+    assert door.read_command(["report", "--config=x", "--workdir=y"], VERBS).runs == ()
 
 
 def test_help_names_every_verb_and_every_setting(capsys):

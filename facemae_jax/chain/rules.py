@@ -13,7 +13,9 @@ from ml_collections import ConfigDict
 from facemae_jax import mesh as meshes
 from facemae_jax.chain.settings import flat
 from facemae_jax.data.variants import parse_variant
+from facemae_jax.export.budget import FIGURES, WAYS
 from facemae_jax.models import masking, recognizer, vit
+from facemae_jax.stages import attacks
 from facemae_jax.train.recognizer_task import KINDS
 from facemae_jax.types import FacemaeError
 
@@ -39,9 +41,13 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "reconstruct.encoding": ("jpeg", "png"),
     "recognizer.network": NETWORKS,
     "recognizer.dtype": DTYPES,
+    "audit.attacks": attacks.ATTACKS,
+    "audit.aware_start": attacks.STARTS,
     "audit.judge_input_range": RANGES,
     "audit.judge_colour_order": ORDERS,
     "publish.formats": ("array_record", "tfrecord"),
+    "publish.budget.figure": tuple(FIGURES),
+    "publish.on_excess": WAYS,
     **{f"{part}.optim.optimizer": ("adamw", "sgd") for part in ("teacher", "mae", "recognizer")},
     **{f"{part}.margin.kind": KINDS for part in ("teacher", "recognizer")},
     **{f"{part}.head.dtype": DTYPES for part in ("teacher", "recognizer")},
@@ -49,7 +55,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 SOURCES: dict[str, tuple[str, ...]] = {
     "teacher.source": ("train", "onnx:PATH", "checkpoint:PATH"),
     "mae.source": ("train", "checkpoint:PATH"),
-    "audit.judges": ("teacher", "recognizer:VARIANT", "onnx:PATH", "checkpoint:PATH"),
+    "audit.judges": ("teacher", "recognizer:VARIANT", "onnx:PATH", "checkpoint:PATH", "dlib"),
 }
 Test = Callable[[Any], bool]
 POSITIVE: tuple[Test, str] = (lambda x: x > 0, "greater than 0")
@@ -62,7 +68,9 @@ ABOVE_ZERO = (
     "recognizer.embedding mae.decoder_width mae.decoder_depth mae.decoder_heads mae.patch reconstruct.batch "
     "reconstruct.shard_records distort.pixelate "
     "distort.dppix_epsilon distort.dppix_m verify.identities verify.images verify.count verify.batch audit.max_queries "
-    "audit.max_gallery audit.batch mesh.fsdp"
+    "audit.max_gallery audit.attack_images audit.attack_steps audit.attack_batch audit.attack_learning_rate "
+    "audit.membership_masks audit.batch mesh.fsdp "
+    "publish.budget.images publish.resample_rounds"
 ).split()
 ZERO_OR_MORE = (
     "seed data.split_seed synthetic.seed synthetic.difficulty mae.width mae.depth mae.heads mae.visible mae.pixel_weight "
@@ -72,7 +80,7 @@ LIMITS: dict[str, tuple[Test, str]] = (
     {name: POSITIVE for name in ABOVE_ZERO}
     | {name: NATURAL for name in ZERO_OR_MORE}
     | {name: SHARE for name in ("data.seen_share", "mae.mask_ratio", "distort.mask_ratio")}
-    | {name: CLOSED for name in ("mae.relation_from", "teacher.dropout", "recognizer.dropout")}
+    | {name: CLOSED for name in ("mae.relation_from", "teacher.dropout", "recognizer.dropout", "publish.budget.limit")}
     | {name: (lambda x: 1 <= x <= 100, "from 1 to 100") for name in ("data.jpeg_quality", "reconstruct.quality")}
     | {
         "verify.folds": FOLDS,
@@ -206,9 +214,44 @@ def _check_together(c: ConfigDict) -> None:
             )
     if not c.audit.judges:
         refuse("--config.audit.judges is empty: a release needs at least one judge, such as onnx:PATH.")
+    unattacked = [name for name in c.audit.trained_on if name not in c.audit.variants or name == "original"]
+    if unattacked:
+        refuse(
+            f"--config.audit.trained_on={unattacked[0]}: choose among the protected of audit.variants ({', '.join(c.audit.variants)})."
+        )
+    if attacks.trains(c) and c.reconstruct.subset != "unseen":
+        refuse(
+            "--config.audit.attacks: aware and inversion learn from seen people and attack others, but reconstruct.subset="
+            f"{c.reconstruct.subset} protects the seen ones too: leave them out of audit.attacks."
+        )
+    if "membership" in c.audit.attacks and c.mae.source != "train":
+        refuse(
+            f"--config.audit.attacks=membership asks which images the MAE was trained on, which mae.source={c.mae.source} does not say: "
+            "leave it out of audit.attacks."
+        )
     if c.audit.max_gallery < c.audit.max_queries:
         refuse(
             f"--config.audit.max_gallery={c.audit.max_gallery} must hold the sources of all {c.audit.max_queries} queries (audit.max_queries)."
+        )
+    b = c.publish.budget
+    if b.limit == 1 and (b.judge or b.images > 1 or c.publish.on_excess != "refuse"):
+        refuse(
+            "--config.publish.budget.limit=1.0 is no budget: give the largest rank-1 rate, such as 0.2, or leave the other fields as they are."
+        )
+    if b.limit < 1 and "reconstruction" not in c.audit.variants:
+        refuse("--config.publish.budget needs the reconstruction measured: add reconstruction to audit.variants.")
+    if b.images > 1 and "fusion" not in c.audit.attacks:
+        refuse(
+            f"--config.publish.budget.images={b.images} is measured by the fusion attack: add fusion to audit.attacks, or choose 1."
+        )
+    if b.images > 1 and c.publish.on_excess != "refuse":
+        refuse(
+            f"--config.publish.on_excess={c.publish.on_excess} chooses single images: with publish.budget.images={b.images} only refuse is "
+            "possible."
+        )
+    if b.images > 1 and b.figure != "same_identity":
+        refuse(
+            f"--config.publish.budget.figure={b.figure} is of single images: with publish.budget.images={b.images} choose same_identity."
         )
     if not c.publish.formats:
         refuse("--config.publish.formats is empty: choose array_record, or array_record,tfrecord.")
@@ -237,6 +280,8 @@ def resolve(config: ConfigDict) -> ConfigDict:
         meshes.check_batch(mesh, optim.batch // optim.accumulate, f"{part}.optim.batch")
     for part in ("verify", "audit"):
         meshes.check_batch(mesh, config[part].batch, f"{part}.batch")
+    if attacks.trains(config):
+        meshes.check_batch(mesh, config.audit.attack_batch, "audit.attack_batch")
     with config.unlocked():
         patches = (config.data.image_size // config.mae.patch) ** 2
         config.mae.visible = config.mae.visible or masking.visible_count(patches, config.mae.mask_ratio)

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
@@ -33,6 +33,7 @@ from facemae_jax.stages.inputs import Input, Inputs, Ref
 from facemae_jax.types import FacemaeError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "simplejpeg")
+CLAIM_EVERY = 2.0  # seconds between looks at a result that another call is making
 
 
 class Result(NamedTuple):
@@ -52,11 +53,30 @@ class Result(NamedTuple):
 class Chain:
     """All results of one config in one workdir."""
 
-    def __init__(self, config: ConfigDict, workdir: Path, *, spec: str = "CONFIG", secret_file: Path | None = None):
-        self.config, self.workdir, self.spec = config, workdir.absolute(), spec
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: Path,
+        *,
+        spec: str = "CONFIG",
+        secret_file: Path | None = None,
+        commit: str = "",
+        shared: bool = False,
+    ):
+        """Nothing is read or made yet.
+
+        Args:
+            config: resolved.
+            workdir: of all results.
+            spec: how the config was named, for messages.
+            secret_file: instead of the workdir's own.
+            commit: of this code, where the caller knows it.
+            shared: other calls make results in this workdir at the same time, so that each result is claimed first.
+        """
+        self.config, self.workdir, self.spec, self.shared = config, workdir.absolute(), spec, shared
         self.secret = secret_file or self.workdir / "private" / "secret"
         self._known: dict[Ref, Result] = {}
-        self._commit = code_commit()
+        self._commit = commit or code_commit()
         self._warned = False
 
     def outside(self, ref: Ref) -> dict[str, str]:
@@ -88,11 +108,25 @@ class Chain:
         for number, ref in enumerate(refs, 1):
             result = self.result(ref)
             title = f"[{number}/{len(refs)}] {ref}"
-            if done := from_first(partial(getattr, result, "done")):
-                logs.say(f"{title}: reused {self._short(result.path)}")
-                self._compare_commit(done)
-                continue
-            self._make(result, title)
+            with claimed(self._claim(result), title) if self.shared else contextlib.nullcontext():
+                if done := from_first(partial(getattr, result, "done")):
+                    logs.say(f"{title}: reused {self._short(result.path)}")
+                    self._compare_commit(done)
+                else:
+                    self._make(result, title)
+
+    def missing(self, wanted: Sequence[Ref]) -> list[Ref]:
+        """What has yet to be made for ``wanted``, each after what it reads; what a finished result was made from is not asked for."""
+        results = {ref: self.result(ref) for ref in graph.in_order(self.config, list(wanted))}
+        finished = from_first(lambda: [str(ref) for ref, result in results.items() if result.done is not None])
+        needed: set[Ref] = set()
+        open_ = list(wanted)
+        while open_:
+            ref = open_.pop()
+            if ref not in needed and str(ref) not in finished:
+                needed.add(ref)
+                open_ += graph.reads(self.config, ref).values()
+        return [ref for ref in results if ref in needed]
 
     def _make(self, result: Result, title: str) -> None:
         ref, module = result.ref, graph.STAGES[result.ref.stage]
@@ -149,6 +183,9 @@ class Chain:
             found[name] = Input(path if path is not None else Path(value), value)
         return Inputs(found, self.workdir)
 
+    def _claim(self, result: Result) -> Path:
+        return self.workdir / "private" / "claims" / self._short(result.path).replace("/", "-")
+
     def _compare_commit(self, done: dict[str, Any]) -> None:
         if done["commit"] != self._commit and not self._warned:
             self._warned = True
@@ -162,8 +199,13 @@ class Chain:
 
 
 @contextlib.contextmanager
-def locked(workdir: Path) -> Iterator[None]:
-    """One run at a time per workdir; a second one is told who holds it. Released by the system when a process dies."""
+def locked(workdir: Path, *, shared: bool = False) -> Iterator[None]:
+    """One run at a time per workdir; a second one is told who holds it. Released by the system when a process dies.
+
+    Args:
+        workdir: made when missing.
+        shared: beside others that also share it (shards of a sweep), not beside a run that wants it for itself.
+    """
     if not first():
         yield
         return
@@ -172,7 +214,7 @@ def locked(workdir: Path) -> Iterator[None]:
     private.chmod(0o700)
     with open(private / "lock", "a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             raise FacemaeError(
@@ -183,6 +225,39 @@ def locked(workdir: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+@contextlib.contextmanager
+def claimed(file: Path, title: str) -> Iterator[None]:
+    """Until this call alone may make a result; others that want it wait here. Released by the system when a process dies.
+
+    Args:
+        file: that stands for the result.
+        title: of the line that tells of the wait.
+    """
+    held: list[IO[str]] = []
+
+    def take() -> bool:
+        if not held:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            held.append(open(file, "a"))
+        try:
+            fcntl.flock(held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    told = False
+    try:
+        while not from_first(take):
+            if not told:
+                logs.say(f"{title}: another call is making it; waiting")
+            told = True
+            time.sleep(CLAIM_EVERY)
+        yield
+    finally:
+        for handle in held:
+            handle.close()
 
 
 def code_commit() -> str:

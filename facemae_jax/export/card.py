@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from facemae_jax.export.budget import budget_lines
+
 
 def percent(share: float | None) -> str:
     """A share as percent with one decimal."""
@@ -18,7 +20,8 @@ def card_text(facts: dict[str, Any]) -> str:
 
     Args:
         facts: as ``stages.publish`` collects them: name, version, description, images, identities, images_per_identity, made
-            (name → text), terms, audit (subset, queries, gallery, judges with rows), utility (rows), software.
+            (name → text), terms, audit (subset, queries, gallery, judges with rows), budget (as
+            ``export.budget.budget_lines`` takes it; None without), utility (rows), software.
     """
     per = facts["images_per_identity"]
     real = facts["real_pixel_share"]
@@ -45,6 +48,7 @@ def card_text(facts: dict[str, Any]) -> str:
         "## Privacy: what was measured",
         "",
         *_audit(facts["audit"]),
+        *budget_lines(facts.get("budget")),
         "",
         "## Utility",
         "",

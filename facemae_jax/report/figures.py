@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+from markupsafe import escape
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from PIL import Image
 
 # One colour and one marker per variant on every figure; chosen to stay apart for colour-blind readers and in grey print.
@@ -21,10 +25,14 @@ LOOKS = {
     "mask": ("#a6611a", "s", "--"),
     "blur": ("#5e8c31", "^", "-."),
     "pixelate": ("#7b5ea7", "D", ":"),
-    "noise": ("#8c8c8c", "v", "--"),
+    "noise": ("#6f6f6f", "v", "--"),
+    "ksame": ("#9c2f63", "<", "-."),
+    "dppix": ("#4a6b7c", ">", ":"),
     "reconstruction": ("#0067b1", "*", "-"),
 }
-OTHERS = (("#c4473a", "P", "-"), ("#d28f00", "X", "--"), ("#00857c", "h", "-."), ("#6b3d1e", "p", ":"))
+OTHERS = (("#c4473a", "P", "-"), ("#a87000", "X", "--"), ("#00857c", "h", "-."), ("#6b3d1e", "p", ":"))
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (5, 2, 1, 2)), (0, (1, 1.5)))  # of strengths of one kind, in turn
+INK, GUIDE = "#1b1b1b", "#767676"
 
 
 class Line(NamedTuple):
@@ -33,6 +41,9 @@ class Line(NamedTuple):
     label: str
     x: Sequence[float]
     y: Sequence[float]
+    low: Sequence[float] = ()  # bounds of y, drawn as a band
+    high: Sequence[float] = ()
+    guide: bool = False  # thin and grey: what the others are read against
 
 
 class Point(NamedTuple):
@@ -45,24 +56,67 @@ class Point(NamedTuple):
     utility_error: float = 0.0
 
 
+class Series(NamedTuple):
+    """Points of one kind on that plane, in order; a point's label says which it is."""
+
+    label: str
+    points: Sequence[Point]
+    joined: bool = True  # by a line
+
+
+class Guide(NamedTuple):
+    """A line across the plane of leakage and utility, such as a blind guess; None leaves it out."""
+
+    label: str
+    leakage: float | None = None
+    utility: float | None = None
+
+
 def look(label: str, position: int) -> tuple[str, str, str]:
-    """Colour, marker and dash of a variant; others take theirs by position."""
-    name = label.split()[0]
+    """Colour, marker and dash of a variant, whatever its strength; others take theirs by position."""
+    name = label.split()[0].partition("@")[0].rstrip(",")
     return LOOKS.get(name, OTHERS[position % len(OTHERS)])
 
 
 def curves(
-    lines: Sequence[Line], *, x: str, y: str, log_x: bool = False, log_y: bool = False, diagonal: bool = False
+    lines: Sequence[Line],
+    *,
+    x: str,
+    y: str,
+    log_x: bool = False,
+    log_y: bool = False,
+    diagonal: bool = False,
+    whole_x: bool = False,
 ) -> str:
-    """Curves over one pair of axes, as SVG; empty lines are left out."""
+    """Curves over one pair of axes, as SVG; empty lines are left out.
+
+    Args:
+        lines: to draw; strengths of one kind share its colour and differ in their dashes.
+        x, y: names of the axes.
+        log_x, log_y: logarithmic axes.
+        diagonal: draw what a blind guess reaches on a ROC curve.
+        whole_x: label the few values of x as they are (1, 2, 4, 8).
+    """  # fmt: skip
     figure, axes = _axes(x, y)
+    seen: Counter[str] = Counter()
     for position, line in enumerate(line for line in lines if len(line.x)):
-        colour, _, dash = look(line.label, position)
-        axes.plot(line.x, line.y, label=line.label, color=colour, linestyle=dash, linewidth=1.8)
+        colour, _, dash = (GUIDE, "", ":") if line.guide else look(line.label, position)
+        if line.guide or "@" in line.label:
+            dash = DASHES[(seen[colour] - line.guide) % len(DASHES)]
+        seen[colour] += 1
+        axes.plot(line.x, line.y, label=line.label, color=colour, linestyle=dash, linewidth=1.2 if line.guide else 1.8)
+        if len(line.low):
+            axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.13, linewidth=0)
     if log_x:
         axes.set_xscale("log")
+        _plain(axes.xaxis)
+    if whole_x:
+        values = sorted({value for line in lines for value in line.x})
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.minorticks_off()
     if log_y:
         axes.set_yscale("log")
+        _plain(axes.yaxis)
     if diagonal:
         axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle=":")
     if axes.get_legend_handles_labels()[0]:
@@ -71,27 +125,63 @@ def curves(
     return _svg(figure)
 
 
-def trade_off(points: Sequence[Point], *, x: str, y: str) -> str:
-    """Utility upwards, leakage to the right: the upper left corner is what one wants."""
+def trade_off_curve(
+    series: Sequence[Series], *, x: str, y: str, guides: Sequence[Guide] = (), legend: bool = True
+) -> str:
+    """Utility upwards, leakage to the right: the upper left corner is what one wants. Lines run along what was changed step by step.
+
+    No two series share a colour while there are enough. Without a legend, the labels of the points must say what they are.
+    """
     figure, axes = _axes(x, y)
-    for position, point in enumerate(points):
-        colour, marker, _ = look(point.label, position)
+    for guide in guides:
+        words: dict[str, Any] = dict(fontsize=8, color="#555555", parse_math=False, textcoords="offset points")
+        if guide.leakage is not None:
+            axes.axvline(guide.leakage, color=GUIDE, linewidth=1, linestyle=":")
+            axes.annotate(
+                guide.label, (guide.leakage, 0), xycoords=("data", "axes fraction"), xytext=(-2, 3), rotation=90, ha="right",
+                va="bottom", **words,
+            )  # fmt: skip
+        if guide.utility is not None:
+            axes.axhline(guide.utility, color=GUIDE, linewidth=1, linestyle=":")
+            axes.annotate(
+                guide.label,
+                (0.5, guide.utility),
+                xycoords=("axes fraction", "data"),
+                xytext=(0, 3),
+                ha="center",
+                **words,
+            )
+    taken: set[str] = set()
+    for one in series:
+        colour, marker, dash = look(one.label, 0)
+        if colour in taken:
+            colour, marker, dash = next((found for found in OTHERS if found[0] not in taken), OTHERS[-1])
+        taken.add(colour)
+        if not one.points:
+            continue  # it keeps its colour for the other figures
         axes.errorbar(
-            [point.leakage],
-            [point.utility],
-            xerr=[point.leakage_error],
-            yerr=[point.utility_error],
+            [point.leakage for point in one.points],
+            [point.utility for point in one.points],
+            xerr=[point.leakage_error for point in one.points],
+            yerr=[point.utility_error for point in one.points],
             color=colour,
             marker=marker,
-            markersize=11 if marker == "*" else 8,
-            linestyle="none",
+            markersize=11 if marker == "*" else 7,
+            linestyle=dash if one.joined else "none",
+            linewidth=1.4,
+            elinewidth=0.9,
             capsize=3,
+            label=one.label,
         )
-        axes.annotate(
-            point.label, (point.leakage, point.utility), xytext=(8, 6), textcoords="offset points", fontsize=9,
-            parse_math=False,
-        )  # fmt: skip
-    axes.margins(0.18)
+        for point in one.points:
+            axes.annotate(
+                point.label, (point.leakage, point.utility), xytext=(7, -11), textcoords="offset points", fontsize=8,
+                color=INK, parse_math=False,
+            )  # fmt: skip
+    axes.margins(0.16)
+    if series and legend:
+        for text in axes.legend(frameon=False, fontsize=8).get_texts():
+            text.set_parse_math(False)
     return _svg(figure)
 
 
@@ -114,8 +204,22 @@ def image_grid(images_nHWC: np.ndarray, *, columns: int, gap: int = 2) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
+def _plain(axis: Axis) -> None:
+    """Tick labels as plain numbers: powers of ten set as formulas take a quarter of the drawing time."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def described(svg: str, title: str, text: str) -> str:
+    """The same drawing with a title and a description inside, for those who do not see it."""
+    end = svg.index(">", svg.index("<svg")) + 1
+    return f"{svg[:end]}\n<title>{escape(title)}</title>\n<desc>{escape(text)}</desc>{svg[end:]}"
+
+
 def _axes(x: str, y: str) -> tuple[Figure, matplotlib.axes.Axes]:
-    figure = Figure(figsize=(6.0, 3.8), layout="constrained")
+    figure = Figure(figsize=(5.0, 3.4))
+    # Fixed margins: fitting them to the words takes as long as drawing.
+    figure.subplots_adjust(left=0.13, right=0.985, bottom=0.15, top=0.97)
     axes = figure.subplots()
     # A judge is called after its file: a "$" in that name is no formula.
     axes.set_xlabel(x, parse_math=False)

@@ -38,7 +38,9 @@ from facemae_jax.data.face_set import FaceSet, open_face_set
 from facemae_jax.embed import Transform, embed
 from facemae_jax.mesh import make_mesh
 from facemae_jax.models.frozen import Frozen
-from facemae_jax.stages import judges, train_recognizer
+from facemae_jax.stages import attacks, judges, train_recognizer
+from facemae_jax.stages.attackers import Attackers, Protected
+from facemae_jax.stages.audit_table import table
 from facemae_jax.stages.inputs import Inputs, Ref, faces_ref, pick_faces
 
 VERB = "audit"
@@ -52,19 +54,19 @@ FIELDS = {
         "audit.max_gallery",
         "audit.seed",
         "audit.batch",
+        *attacks.FIELDS,
         "data.image_size",
         "data.seen_share",
         "data.split_seed",
         "reconstruct.subset",
         "distort",
-        "mae.patch",
         "mae.irm_weight",
         "mae.feature_weight",
         "mae.unlink_weight",
         *judges.FIELDS,
     )
 }
-UNHASHED = ("mesh", "data.threads", "mae.source", *judges.UNHASHED)
+UNHASHED = ("mesh", "data.threads", "mae.source", *attacks.UNHASHED, *judges.UNHASHED)
 RECONSTRUCTION = "reconstruction"
 
 
@@ -90,8 +92,8 @@ def reads(config: Any, variant: str) -> dict[str, Ref]:
     found = {"faces": faces_ref(config, config.reconstruct.subset)}
     if RECONSTRUCTION in config.audit.variants:
         found["reconstruct"] = Ref("reconstruct")
-    strangers = any(judge.kind in ("onnx", "checkpoint") for judge in judges.judges(config))
-    return found | judges.reads(config, teacher=strangers and _shaped(config))
+    strangers = any(judge.kind in judges.OUTSIDE for judge in judges.judges(config))
+    return found | attacks.reads(config) | judges.reads(config, teacher=strangers and _shaped(config))
 
 
 def outside(config: Any, variant: str) -> dict[str, str]:
@@ -114,7 +116,7 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
         seed=config.audit.seed,
     )
     protected = {
-        name: _protected(config, name, originals, painted, sources_n, choice)
+        name: Protected(*_protected(config, name, originals, painted, sources_n, choice))
         for name in config.audit.variants
         if name != "original"
     }
@@ -128,12 +130,16 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
         "gallery": len(choice.gallery_G),
         "identities": len(np.unique(gallery.labels_n)),
         "seed": config.audit.seed,
-        "judges": [],
+        "attacks": list(config.audit.attacks),
     }
+    others = Attackers(config, inputs, out, gallery, choice.sources_Q, protected)
+    result |= others.without_a_judge()
+    result["judges"] = []
     for (judge, frozen), name in zip(loaded, judges.names(loaded), strict=True):
         stranger = judges.independence(judge, frozen, teacher, mae_trained_here=config.mae.source == "train")
-        figures = attack(config, inputs, frozen, name, gallery, protected, choice)
+        figures = attack(config, inputs, frozen, name, gallery, protected, choice, others)
         result["judges"].append({"name": name, "kind": judge.kind, **stranger._asdict(), **figures})
+    others.leave()
     if jax.process_index() == 0:
         partial = out / "audit.json.partial"
         partial.write_text(json.dumps(result, indent=1))
@@ -183,8 +189,9 @@ def attack(
     frozen: Frozen,
     name: str,
     gallery: FaceSet,
-    protected: dict[str, tuple[FaceSet, Transform | None]],
+    protected: dict[str, Protected],
     choice: Choice,
+    others: Attackers,
 ) -> dict[str, Any]:
     """All attacks of one judge: ``ceiling`` and ``variants`` of ``audit.json``."""
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
@@ -195,7 +202,9 @@ def attack(
     truth: dict[str, Any] = dict(sources_Q=choice.sources_Q, labels_G=gallery.labels_n)
     originals_QE = gallery_GE[choice.sources_Q]
     ceiling = retrieval_attack(originals_QE, gallery_GE, **truth)
-    found = {}
+    own: dict[str, Any] = dict(sources_Q=np.arange(len(choice.queries_Q)), labels_G=gallery.labels_n[choice.sources_Q])
+    found: dict[str, dict[str, Any]] = {}
+    queries = {}
     for variant in config.audit.variants:
         if variant == "original":
             queries_QE, searched = originals_QE, ceiling
@@ -203,54 +212,13 @@ def attack(
             images, transform = protected[variant]
             queries_QE = embed(frozen, images, transform=transform, label=f"{name}: {variant}", **where)
             searched = retrieval_attack(queries_QE, gallery_GE, **truth)
+            queries[variant] = queries_QE
+        back = retrieval_attack(originals_QE, queries_QE, **own)
         matched = matching(queries_QE, gallery_GE, seed=config.audit.seed, **truth)
-        found[variant] = {"retrieval": searched, "matching": matched}
+        found[variant] = {"retrieval": searched, "reverse": back, "matching": matched}
+    for variant, more in others.with_a_judge(frozen, name, gallery_GE, queries).items():
+        found[variant] |= more
     return {"ceiling": ceiling, "variants": found}
-
-
-def table(result: dict[str, Any]) -> str:
-    """The figures of ``audit.json`` that matter first, as text, in percent."""
-    lines = [
-        f"audit of {result['queries']} protected images against {result['gallery']} originals of {result['identities']} "
-        "people (%; lower is more private):"
-    ]
-    names = [name for judge in result["judges"] for name in judge["variants"]]
-    width = max(map(len, (*names, "ceiling")))
-    for judge in result["judges"]:
-        stranger = "independent of the teacher" if judge["independent"] else "not independent of the teacher"
-        lines.append(f"  judge {judge['name']} ({stranger}: {judge['reason']})")
-        lines.append(
-            f"    {'':{width}} {'same image':>17} {'same identity, own source left out':>36} {'cosine to':>10} {'TAR at FAR':>11}"
-        )
-        far = next((far for far in ("0.001", "0.01", "0.1") if far in _first(judge)["matching"]["tar_at_far"]), "")
-        lines.append(
-            f"    {'':{width}} {'rank-1':>8} {'rank-10':>8} {'rank-1':>15} {'rank-10':>10} {'mAP':>9} {'source':>10} {far:>11}"
-        )
-        for name, found in judge["variants"].items():
-            match = found["matching"]
-            tar = f"{100 * match['tar_at_far'][far]:11.1f}" if far else f"{'–':>11}"
-            lines.append(f"    {name:{width}} {_rates(found['retrieval'])} {match['mated']['mean']:10.2f} {tar}")
-        if "original" not in judge["variants"]:
-            lines.append(f"    {'ceiling':{width}} {_rates(judge['ceiling'])}")
-        chance = {
-            kind: figures["chance"] if (figures := judge["ceiling"][kind]) else None
-            for kind in ("same_image", "same_identity")
-        }
-        lines.append(f"    {'chance':{width}} {_rates(chance)}")
-    return "\n".join(lines)
-
-
-def _first(judge: dict[str, Any]) -> dict[str, Any]:
-    return next(iter(judge["variants"].values()))
-
-
-def _rates(found: dict[str, Any]) -> str:
-    """Rank-1, rank-10 of the same image; rank-1, rank-10, mAP of the same identity."""
-    image, person = found["same_image"], found["same_identity"]
-    text = f"{100 * image['rank']['1']:8.1f} {100 * image['rank']['10']:8.1f}"
-    if person is None:
-        return text + f" {'–':>15} {'–':>10} {'–':>9}"
-    return text + f" {100 * person['rank']['1']:15.1f} {100 * person['rank']['10']:10.1f} {100 * person['map']:9.1f}"
 
 
 def _brief(found: dict[str, Any]) -> dict[str, float | None]:

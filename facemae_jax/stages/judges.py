@@ -11,12 +11,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from facemae_jax.models.dlib_judge import load_dlib, model_path
 from facemae_jax.models.frozen import Frozen, load_frozen
 from facemae_jax.stages.inputs import Inputs, Ref
 from facemae_jax.types import FacemaeError
 
 TEACHER = "teacher"
-FORMS = ("teacher", "recognizer:VARIANT", "onnx:PATH", "checkpoint:PATH")
+DLIB = "dlib"
+FORMS = ("teacher", "recognizer:VARIANT", "onnx:PATH", "checkpoint:PATH", "dlib")
+OUTSIDE = ("onnx", "checkpoint", DLIB)  # kinds whose weights come from outside this chain
 # Fields that reads(), outside() and load() need. The texts in UNHASHED only say where weights lie: their content is
 # hashed, as what a stage reads.
 FIELDS = (
@@ -31,8 +34,8 @@ UNHASHED = ("teacher.source", "audit.judges")
 class Judge(NamedTuple):
     """One entry of ``audit.judges``."""
 
-    kind: str  # teacher | recognizer | onnx | checkpoint
-    rest: str  # variant or path; "" for the teacher
+    kind: str  # teacher | recognizer | onnx | checkpoint | dlib
+    rest: str  # variant or path; "" for the teacher and dlib
     input: str  # its name among a stage's inputs
 
 
@@ -54,6 +57,8 @@ def judges(config: Any) -> tuple[Judge, ...]:
         kind, _, rest = spec.partition(":")
         if spec == TEACHER:
             found.append(Judge(TEACHER, "", TEACHER))
+        elif spec == DLIB:
+            found.append(Judge(DLIB, "", f"judge-{position}"))
         elif kind == "recognizer" and rest:
             found.append(Judge(kind, rest, spec))
         elif kind in ("onnx", "checkpoint") and rest:
@@ -72,9 +77,15 @@ def reads(config: Any, *, teacher: bool) -> dict[str, Ref]:
 
 
 def outside(config: Any) -> dict[str, str]:
-    """Weights from outside: of the judges, and of a teacher that was not trained here."""
+    """Weights from outside: of the judges, and of a teacher that was not trained here.
+
+    Raises:
+        FacemaeError: when dlib judges and its weights are not installed.
+    """
     found = {
-        judge.input: f"{judge.kind}:{judge.rest}" for judge in judges(config) if judge.kind in ("onnx", "checkpoint")
+        judge.input: str(model_path()) if judge.kind == DLIB else f"{judge.kind}:{judge.rest}"
+        for judge in judges(config)
+        if judge.kind in OUTSIDE
     }
     if config.teacher.source != "train":
         found[TEACHER] = config.teacher.source
@@ -95,6 +106,8 @@ def load_judge(config: Any, judge: Judge, inputs: Inputs) -> Frozen:
     """The weights of one judge."""
     if judge.kind == TEACHER:
         return load_teacher(config, inputs)
+    if judge.kind == DLIB:
+        return load_dlib(inputs[judge.input].path)
     kind = "onnx" if judge.kind == "onnx" else "checkpoint"
     return load_frozen(
         f"{kind}:{inputs[judge.input].path}",

@@ -6,7 +6,6 @@ source. The same reconstruction and figures give the same bytes.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import re
@@ -16,13 +15,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from facemae_jax import logs
-from facemae_jax.data.face_set import FaceSet, FaceSetWriter, open_face_set
+from facemae_jax.data.face_set import FaceSet, FaceSetWriter
 from facemae_jax.export.card import card_text
-from facemae_jax.export.release import read_or_make_secret, sealed
+from facemae_jax.stages import publish_budget, publish_search
 from facemae_jax.stages.inputs import Inputs, Ref, faces_ref, pick_faces
+from facemae_jax.stages.publish_budget import REPAINTED, Kept, keep_within
+from facemae_jax.stages.publish_facts import facts_of, metadata_of
 from facemae_jax.types import FacemaeError
 
 VERB = "publish"
@@ -33,11 +32,10 @@ FIELDS = {
     "": (
         "publish", "data.terms", "data.image_size", "data.seen_share", "data.split_seed", "reconstruct", "mae.mask_ratio", "mae.visible",
         "mae.patch", "recognizer.network", "recognizer.optim.epochs", "recognizer.optim.batch", "recognizer.optim.learning_rate",
-        "distort",
+        "distort", *publish_search.FIELDS,
     )
 }  # fmt: skip
-UNHASHED = ("data.seen", "data.unseen", "verify.faces")
-SOFTWARE = ("jax", "flax", "optax", "numpy", "simplejpeg")
+UNHASHED = ("data.seen", "data.unseen", "verify.faces", *publish_search.UNHASHED)
 RELEASE = "release"  # the folder that leaves; its place is what readers call data_dir
 SHORTEST_NAME = 4  # bytes of UTF-8: shorter names occur in ordinary words; a Chinese one has three bytes a character
 
@@ -48,31 +46,37 @@ def variants(config: Any) -> tuple[str, ...]:
 
 
 def reads(config: Any, variant: str) -> dict[str, Ref]:
-    """The reconstruction, what was measured on it, the MAE, and the faces whose names must not appear."""
+    """The reconstruction, what was measured on it, the MAE, the faces whose names must not appear, and the judges of a budget."""
     found = {
         "reconstruct": Ref("reconstruct"),
         "audit": Ref("audit"),
         "mae": Ref("train-mae"),
         "faces": faces_ref(config, config.reconstruct.subset),
     }
-    return found | ({"verify": Ref("verify")} if config.verify.faces else {})
+    found |= {"verify": Ref("verify")} if config.verify.faces else {}
+    return found | publish_budget.reads(config)
 
 
 def outside(config: Any, variant: str) -> dict[str, str]:
-    """The secret, to seal fingerprints with."""
-    return {"secret": "private/secret"}
+    """The secret, to seal fingerprints with; judges of a budget that are from outside."""
+    return {"secret": "private/secret"} | publish_budget.outside(config)
 
 
 def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
     """Write ``release/NAME/VERSION`` with its ``card.md``; what else lies in ``out`` is the chain's, and stays."""
     made = json.loads((inputs["reconstruct"].path / "reconstruct.json").read_text())
     _check_allowed(config, made)
-    released = open_face_set(inputs["reconstruct"].path / "faces")
-    facts = _facts(config, inputs, made, released)
+    try:
+        kept = keep_within(config, inputs, out)
+    except FacemaeError:
+        shutil.rmtree(out / REPAINTED, ignore_errors=True)
+        if (out / RELEASE).exists():
+            shutil.rmtree(out / RELEASE)  # nothing that an earlier attempt left may look like a release
+        raise
+    facts = facts_of(config, inputs, made, kept)
     card = card_text(facts)
     p = config.publish
-    version = out / RELEASE / p.name / p.version
-    metadata = _metadata(config, inputs, facts, made)
+    metadata = metadata_of(config, inputs, facts, made)
     written = [p.name, p.description, config.data.terms, *(judge["name"] for judge in facts["audit"]["judges"])]
     check_no_names(
         card + json.dumps(metadata, ensure_ascii=False),
@@ -80,28 +84,39 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
         pick_faces(config, inputs["faces"], config.reconstruct.subset),
         [place for place in (config.data.seen, config.data.unseen, config.verify.faces) if "/" in place],
     )
-    if not (version / "card.md").is_file():
-        shutil.rmtree(version, ignore_errors=True)  # a finished face set without its card: killed in between
-        writer = FaceSetWriter(
-            version, name=p.name, image_size=made["image_size"], encoding=config.reconstruct.encoding,
-            shard_records=config.reconstruct.shard_records, formats=p.formats, description=facts["description"],
-            metadata=metadata, num_labels=made["identities"], index=False,
-        )  # fmt: skip
-        size = config.reconstruct.shard_records
-        with logs.progress(len(released), "publish") as bar:
-            for shard in range(-(-len(released) // size)):
-                places = range(shard * size, min((shard + 1) * size, len(released)))
-                if not writer.shard_done(shard):
-                    writer.write_shard(shard, (released[place] for place in places))
-                bar.update(len(places))
-        writer.finish(len(released))
-        partial = version / ".card.md.partial"
-        partial.write_text(card, encoding="utf-8")
-        os.replace(partial, version / "card.md")
+    _write(config, kept, made, facts["description"], metadata, card, out / RELEASE / p.name / p.version)
+    shutil.rmtree(out / REPAINTED, ignore_errors=True)
     logs.say(
-        f"publish: {len(released):,} images in {out.name}/{RELEASE}/{p.name}/{p.version}, with card.md; only {RELEASE}/ is meant to leave"
+        f"publish: {len(kept.faces):,} images in {out.name}/{RELEASE}/{p.name}/{p.version}, with card.md; only {RELEASE}/ is meant to leave"
     )
-    return dict(name=p.name, version=p.version, images=len(released), identities=made["identities"])
+    return dict(
+        name=p.name, version=p.version, images=len(kept.faces), identities=facts["identities"], budget=kept.told
+    )
+
+
+def _write(
+    config: Any, kept: Kept, made: dict[str, Any], description: str, metadata: dict[str, Any], card: str, version: Path
+) -> None:
+    """The face set, and its card last; what a killed attempt has written stays."""
+    if (version / "card.md").is_file():
+        return
+    shutil.rmtree(version, ignore_errors=True)  # a finished face set without its card: killed in between
+    size, count = config.reconstruct.shard_records, len(kept.faces)
+    writer = FaceSetWriter(
+        version, name=config.publish.name, image_size=made["image_size"], encoding=config.reconstruct.encoding,
+        shard_records=size, formats=config.publish.formats, description=description, metadata=metadata,
+        num_labels=made["identities"], index=False,
+    )  # fmt: skip
+    with logs.progress(count, "publish") as bar:
+        for shard in range(-(-count // size)):
+            places = range(shard * size, min((shard + 1) * size, count))
+            if not writer.shard_done(shard):
+                writer.write_shard(shard, map(kept.record, places))
+            bar.update(len(places))
+    writer.finish(count)
+    partial = version / ".card.md.partial"
+    partial.write_text(card, encoding="utf-8")
+    os.replace(partial, version / "card.md")
 
 
 def _check_allowed(config: Any, made: dict[str, Any]) -> None:
@@ -149,103 +164,3 @@ def check_no_names(text: str, written: str, faces: FaceSet, places: Iterable[str
 def _folded(text: str) -> str:
     """Without regard to case and Unicode form: a name typed is not always stored in the same bytes."""
     return unicodedata.normalize("NFKC", text).casefold()
-
-
-def _facts(config: Any, inputs: Inputs, made: dict[str, Any], released: FaceSet) -> dict[str, Any]:
-    """What the card says."""
-    audit = json.loads((inputs["audit"].path / "audit.json").read_text())
-    verify = json.loads((inputs["verify"].path / "verify.json").read_text()) if "verify" in inputs else None
-    counts = np.bincount(released.labels_n)
-    counts = counts[counts > 0]
-    # The first process is alone here, and Orbax restores weights with all of them: the description is a file of its own.
-    described = json.loads((inputs["mae"].path / "model" / "model.json").read_text())
-    default = "Faces for training face recognition, painted anew so that the people behind them are harder to find."
-    return dict(
-        name=config.publish.name,
-        version=config.publish.version,
-        description=config.publish.description or default,
-        images=len(released),
-        identities=made["identities"],
-        images_per_identity=dict(min=int(counts.min()), median=float(np.median(counts)), max=int(counts.max())),
-        real_pixel_share=made["real_pixel_share"],
-        terms=config.data.terms or "None: the source faces are synthetic, drawn by a program.",
-        made=_made(config, made, described),
-        audit=_audit(audit),
-        utility=_utility(config, verify),
-        software={name: importlib.metadata.version(name) for name in SOFTWARE},
-    )
-
-
-def _made(config: Any, made: dict[str, Any], described: dict[str, Any]) -> dict[str, str]:
-    distort = config.distort
-    weights = ", ".join(f"{name} {described[f'{name}_weight']:g}" for name in ("pixel", "irm", "feature", "unlink"))
-    return {
-        "image": f"{made['image_size']}×{made['image_size']} RGB, {config.reconstruct.encoding}"
-        + (f" quality {config.reconstruct.quality}" if config.reconstruct.encoding == "jpeg" else ""),
-        "mask": f"{made['visible']} of {made['patches']} patches of {made['patch']} pixels visible, chosen at random for each image",
-        "composition": made["composition"],
-        "model": f"encoder {described['depth']} × {described['width']}, decoder {described['decoder_depth']} × {described['decoder_width']}",
-        "loss weights": f"{weights}; relations: {described['irm_kind']}, group {described['irm_group']}",
-        "baselines": f"mask ratio {distort.mask_ratio:g}; in pixels at 112: blur σ {distort.blur:g}, pixelate {distort.pixelate}; "
-        f"noise σ {distort.noise:g} of −1…1; ksame k {distort.ksame}; dppix ε {distort.dppix_epsilon:g} for {distort.dppix_m} pixels; "
-        "a name with @ carries its own strength",
-    }
-
-
-def _audit(audit: dict[str, Any]) -> dict[str, Any]:
-    judges = []
-    for judge in audit["judges"]:
-        rows = []
-        chance: dict[str, float | None] = {}
-        for variant, attack in judge["variants"].items():
-            row: dict[str, Any] = {"variant": variant}
-            for question in ("same_image", "same_identity"):
-                found = attack["retrieval"][question]
-                row[question] = found["rank"]["1"] if found else None
-                chance[question] = found["chance"]["rank"]["1"] if found else None
-            row["tar_at_far"] = attack["matching"]["tar_at_far"]
-            rows.append(row)
-        judges.append(
-            dict(
-                name=judge["name"], independent=judge["independent"], reason=judge["reason"], rows=rows,
-                chance_image=chance["same_image"], chance_identity=chance["same_identity"],
-            )
-        )  # fmt: skip
-    return dict(subset=audit["subset"], queries=audit["queries"], gallery=audit["gallery"], judges=judges)
-
-
-def _utility(config: Any, verify: dict[str, Any] | None) -> dict[str, Any] | None:
-    if verify is None:
-        return None
-    optim = config.recognizer.optim
-    recipe = f"{config.recognizer.network}, {optim.epochs:g} epochs, batch {optim.batch}, learning rate {optim.learning_rate:g}"
-    rows = [
-        dict(name=row["name"], accuracy=row["accuracy"]["mean"], standard_error=row["accuracy"]["standard_error"])
-        for row in verify["rows"]
-        if row["kind"] == "recognizer"
-    ]
-    return dict(recipe=recipe, pairs=verify["protocol"]["count"], folds=verify["protocol"]["folds"], rows=rows)
-
-
-def _metadata(config: Any, inputs: Inputs, facts: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
-    """For ``builder.info.metadata``: the card's facts as values, and a sealed fingerprint for the holder of the secret."""
-    secret = read_or_make_secret(inputs["secret"].path)
-    return dict(
-        made_with="facemae_jax",
-        method="arXiv 2205.11090",
-        composition=made["composition"],
-        mask_ratio=1.0 - made["visible_share"],
-        visible_patches=made["visible"],
-        patches=made["patches"],
-        real_pixel_share=made["real_pixel_share"],
-        images=facts["images"],
-        identities=facts["identities"],
-        images_per_identity=facts["images_per_identity"],
-        model=facts["made"]["model"],
-        loss_weights=facts["made"]["loss weights"],
-        audit=facts["audit"],
-        utility=facts["utility"],
-        terms=facts["terms"],
-        software=facts["software"],
-        sealed_fingerprint=sealed(secret, inputs["reconstruct"].path.name),
-    )

@@ -2,6 +2,8 @@
 
 Shows reconstructions and statistics only; originals come in with ``report.show_originals=True`` alone. No name and no place
 of a file is written. What the figures mean is worded in ``facemae_jax.report``.
+
+``report --compare DIR DIR … [--out=FILE]`` puts finished runs and sweeps on one page, without a config: see ``chain.compare``.
 """
 
 from __future__ import annotations
@@ -16,14 +18,14 @@ import numpy as np
 from facemae_jax import logs
 from facemae_jax.data.face_set import FaceSet, open_face_set
 from facemae_jax.data.images import decode_record
-from facemae_jax.report import page
+from facemae_jax.report import page, results
 from facemae_jax.stages import judges, train_mae, train_recognizer
 from facemae_jax.stages.inputs import Inputs, Ref, faces_ref, pick_faces
 
 VERB = "report"
-VERSION = 1
+VERSION = 2
 ALONE = True  # the first process does it, the others wait
-SUMMARY = "write report.html: utility, leakage, reconstructions, provenance; one self-contained page"
+SUMMARY = "write report.html: utility, leakage, every attack, reconstructions, provenance; one self-contained page"
 FIELDS = {"": ("name", "report", "reconstruct.subset", "data.seen_share", "data.split_seed")}
 UNHASHED = ()
 PLACES = ("recognizer.faces",)  # settings that are paths, also those that do not look like one
@@ -81,7 +83,7 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, out / "report.html")
     logs.say(f"report: {out / 'report.html'} ({len(text) / 1e6:.1f} MB)")
-    return {"table": page.table(verify, audit)}
+    return {"table": results.table(verify, audit)}
 
 
 def _spread(count: int, wanted: int) -> np.ndarray:

@@ -149,7 +149,7 @@ def _loaded(config: Any, inputs: Inputs) -> list[tuple[str, str, Frozen]]:
     ]
     if judges.TEACHER in inputs:
         rows.append((judges.TEACHER, "teacher", judges.load_teacher(config, inputs)))
-    others = [judge for judge in judges.judges(config) if judge.kind in ("onnx", "checkpoint")]
+    others = [judge for judge in judges.judges(config) if judge.kind in judges.OUTSIDE]
     loaded = [(judge, judges.load_judge(config, judge, inputs)) for judge in others]
     taken = [name for name, _, _ in rows]
     for (_, frozen), name in zip(loaded, judges.names(loaded, taken), strict=True):

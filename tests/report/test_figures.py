@@ -8,7 +8,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facemae_jax.report.figures import LOOKS, OTHERS, Line, Point, curves, image_grid, look, trade_off
+from facemae_jax.report.figures import (
+    GUIDE,
+    LOOKS,
+    OTHERS,
+    Guide,
+    Line,
+    Point,
+    Series,
+    curves,
+    described,
+    image_grid,
+    look,
+    trade_off_curve,
+)
 
 SVG = "{http://www.w3.org/2000/svg}"
 LINES = [Line("original", [1, 10, 100], [0.2, 0.5, 1.0]), Line("mask", [1, 10, 100], [0.1, 0.3, 0.9])]
@@ -17,6 +30,11 @@ LINES = [Line("original", [1, 10, 100], [0.2, 0.5, 1.0]), Line("mask", [1, 10, 1
 def texts(svg):
     """What a reader sees in words; fails where the SVG is no well-formed XML."""
     return ["".join(element.itertext()) for element in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+def trade_off(points, **more):
+    """Every point a series of its own, as a report has it."""
+    return trade_off_curve([Series(point.label, [point], joined=False) for point in points], legend=False, **more)
 
 
 def strokes(svg):
@@ -66,7 +84,7 @@ def test_trade_off_shows_every_variant_once():
     svg = trade_off(points, x="leakage", y="utility")
     for label in ("original", "reconstruction", "other", "leakage", "utility"):
         assert texts(svg).count(label) == 1
-    assert LOOKS["reconstruction"][0] in strokes(svg) and OTHERS[2][0] in strokes(svg)
+    assert LOOKS["reconstruction"][0] in strokes(svg) and OTHERS[0][0] in strokes(svg)
     assert "nan" not in svg.lower()
 
 
@@ -127,3 +145,45 @@ def test_image_grid_holds_the_images_pixel_by_pixel():
     assert (sheet[4:6] == 255).all() and (sheet[:, 6:8] == 255).all()
     assert (sheet[6:, 16:] == 255).all()  # the sixth place is empty
     np.testing.assert_array_equal(pixels(image_grid(images[:1], columns=1)), images[0])
+
+
+def test_guides_are_drawn_and_named():
+    points = [Point("mask", 50.0, 50.0)]
+    svg = trade_off(
+        points, x="x", y="y", guides=[Guide("blind guess", 2.0, 50.0), Guide("ceiling", 80.0), Guide("none")]
+    )
+    assert texts(svg).count("blind guess") == 2 and texts(svg).count("ceiling") == 1 and "none" not in texts(svg)
+    assert strokes(svg).count(GUIDE) == 3 and GUIDE not in strokes(trade_off(points, x="x", y="y"))
+
+
+def test_strengths_of_a_kind_share_its_colour_and_differ_in_dash():
+    svg = curves([Line(f"blur@{n}", [1, 2], [n, n]) for n in (1, 2, 4)], x="x", y="y")
+    styles = {
+        path.get("style")
+        for path in ElementTree.fromstring(svg).iter(f"{SVG}path")
+        if LOOKS["blur"][0] in path.get("style", "")
+    }
+    assert len(styles) == 3 and look("blur@2", 7) == LOOKS["blur"] == look("blur@2, aware attacker", 1)
+
+
+def test_bands_and_whole_numbers():
+    line = Line("mask", [1, 2, 4], [0.1, 0.2, 0.3])
+    plain = curves([line], x="n", y="y", log_x=True, whole_x=True)
+    assert {"1", "2", "4"} <= set(texts(plain)) and "3" not in texts(plain)
+    band = curves([line._replace(low=[0.0] * 3, high=[0.5] * 3)], x="n", y="y", log_x=True, whole_x=True)
+    assert "opacity: 0.13" in band and "opacity: 0.13" not in plain
+
+
+def test_a_series_without_points_keeps_its_colour():
+    one = [Point("mask", 1.0, 2.0)]
+    alone, second = ([Series("run b", one)], [Series("run a", []), Series("run b", one)])
+    drawn = trade_off_curve(second, x="x", y="y")
+    assert "run a" not in texts(drawn) and OTHERS[1][0] in strokes(drawn)
+    assert OTHERS[0][0] in strokes(trade_off_curve(alone, x="x", y="y"))
+
+
+def test_a_drawing_is_described_inside():
+    svg = described(curves(LINES, x="x", y="y"), "Title <1>", 'What "it" & all says')
+    root = ElementTree.fromstring(svg)
+    assert [child.tag for child in root][:2] == [f"{SVG}title", f"{SVG}desc"]
+    assert root[0].text == "Title <1>" and root[1].text == 'What "it" & all says' and root.get("role") == "img"

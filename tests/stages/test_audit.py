@@ -48,7 +48,7 @@ def settings(**changes):
     config = files.load("configs/base.py")
     config.data.image_size = SIZE
     config.audit.update(judges=("teacher", "recognizer:original"), max_queries=1000, max_gallery=1000, batch=16)
-    config.audit.variants = ("original", "blur", "reconstruction")
+    config.audit.variants, config.audit.attacks = ("original", "blur", "reconstruction"), ()
     config.distort.noise = 5.0
     config.mae.patch = 4
     for field, value in changes.items():

@@ -50,6 +50,7 @@ def settings(**changes):
     config.mae.update(patch=8, visible=4)
     config.reconstruct.update(batch=1, shard_records=SHARD)
     config.audit.update(judges=("teacher", "recognizer:original"), variants=("original", "reconstruction"), batch=24)
+    config.audit.attacks = ()
     config.publish.update(name="toy_release", version="2.0.1", description="Painted faces.")
     for field, value in changes.items():
         section, _, leaf = field.partition("_")

@@ -180,7 +180,7 @@ def test_provenance_and_figures_are_told(plain):
     assert f"jax {versions()['jax']}" in text and f"toy {stages - 1}<" in text  # versions of the newest stage
     assert "<dt>mae.width</dt><dd>32</dd>" in text and "data.terms" not in text
     for figure in ("train-mae", "train-recognizer/reconstruction"):
-        assert f"<figcaption>{figure}</figcaption>" in text
+        assert f"<figcaption>{figure}<p" in text
     assert 'id="verification"' in text
     assert "reconstruction" in summary["table"].splitlines()[-1] and "±" in summary["table"]
 

@@ -1,0 +1,79 @@
+"""Rank figures of a search as attacks report them: rates with intervals over people, beside what a blind guess reaches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from facemae_jax.metrics.bootstrap import DRAWS, Interval, people_weights, percentile
+from facemae_jax.metrics.retrieval import AT, average_precision, retrieval
+
+
+def mean_intervals(
+    values_QM: np.ndarray, identities_Q: np.ndarray, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0
+) -> list[Interval]:
+    """``metrics.bootstrap_mean`` of M columns at once, all under the same draws of people.
+
+    Raises:
+        FacemaeError: fewer than two people.
+    """
+    values_QM, inverse_Q = np.asarray(values_QM, np.float64), np.unique(identities_Q, return_inverse=True)[1]
+    offset_M = values_QM.mean(axis=0)  # of equal values every resampled mean is then exactly the same
+    centred_QM = values_QM - offset_M
+    images_K = np.bincount(inverse_Q)
+    sums_KM = np.stack([np.bincount(inverse_Q, weights=column) for column in centred_QM.T], axis=1)
+    chunks = people_weights(identities_Q, draws=draws, seed=seed)
+    means_RM = np.concatenate(
+        [offset_M + (weights_RK @ sums_KM) / (weights_RK @ images_K)[:, None] for weights_RK in chunks]
+    )
+    return [percentile(values_R, level) for values_R in means_RM.T]
+
+
+def rank_figures(
+    ranks_QR: np.ndarray,
+    gallery_Q: np.ndarray,
+    identities_Q: np.ndarray,
+    *,
+    level: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Rates of a search.
+
+    Args:
+        ranks_QR: rank of every right image of every query; 0 is padding; at least one for each query.
+        gallery_Q: how many images each query searched.
+        identities_Q: the person of each query; intervals resample people.
+        level, draws, seed: of the intervals.
+
+    Returns:
+        ``queries``, ``people``, ``rank`` {"1", "5", "10"}, ``map``, ``interval`` {"rank": {"1": [low, high], …}, "map": [low, high]},
+        ``level``, ``chance`` {"rank", "map"} of a blind guess, ``median_rank``.
+
+    Raises:
+        FacemaeError: fewer than two people.
+    """
+    ranks_QR = np.asarray(ranks_QR, np.int64)
+    figures = retrieval(ranks_QR, np.asarray(gallery_Q))
+    best_Q = best_ranks(ranks_QR)
+    values_QM = np.stack([*(best_Q <= at for at in AT), average_precision(ranks_QR)], axis=1)
+    *rates, precision = mean_intervals(values_QM, identities_Q, level=level, draws=draws, seed=seed)
+    return {
+        "queries": figures["queries"],
+        "people": len(np.unique(identities_Q)),
+        "rank": figures["rank"],
+        "map": figures["map"],
+        "interval": {
+            "rank": {str(at): list(rate) for at, rate in zip(AT, rates, strict=True)},
+            "map": list(precision),
+        },
+        "level": level,
+        "chance": figures["chance"],
+        "median_rank": figures["median_rank"],
+    }
+
+
+def best_ranks(ranks_QR: np.ndarray) -> np.ndarray:
+    """``best_Q``: the rank of each query's first right image; 0 in ``ranks_QR`` is padding."""
+    return np.where(ranks_QR > 0, ranks_QR, np.iinfo(np.int64).max).min(axis=1)
