@@ -45,6 +45,7 @@ def trained(out, source, mesh, **more):
     return i.train_inverter(source, out=out, **where | more)
 
 
+@pytest.mark.slow
 def test_a_blurred_face_is_painted_back_and_found_again(tmp_path, faces, mesh):
     seen, unseen = faces
     judge = attack_help.judge(16)

@@ -236,7 +236,7 @@ def on_a_device(state):
 @pytest.mark.parametrize(
     ("name", "local", "trained"),
     [
-        ("casia", 1322, 1322),
+        pytest.param("casia", 1322, 1322, marks=SLOW),
         pytest.param("webface4m", 25_749, 25_749, marks=SLOW),
         ("webface42m", 257_489, 25_856),
     ],
@@ -261,7 +261,11 @@ def test_the_full_recognizer_step_is_lowered_with_all_identities(name, local, tr
 
 @pytest.mark.parametrize(
     ("name", "width", "millions"),
-    [("casia", 768, 111.2), pytest.param("webface4m", 768, 111.2, marks=SLOW), ("webface42m", 1024, 328.6)],
+    [
+        pytest.param("casia", 768, 111.2, marks=SLOW),
+        pytest.param("webface4m", 768, 111.2, marks=SLOW),
+        ("webface42m", 1024, 328.6),
+    ],
 )
 def test_the_full_mae_step_is_lowered_with_its_teacher(name, width, millions, monkeypatch):
     config = config_of(name)

@@ -144,7 +144,7 @@ def test_no_name_and_no_path_is_in_any_byte(published, people):
         assert [name for name, text in texts.items() if word.casefold() in text] == []
 
 
-@pytest.mark.parametrize("composition", ["full", "paste"])
+@pytest.mark.parametrize("composition", ["full", pytest.param("paste", marks=pytest.mark.slow)])
 def test_hidden_pixels_never_reach_the_release(composition, deploy, people, secret, tmp_path):
     pasted = (f"--config.reconstruct.composition={composition}", "--config.publish.allow_real_pixels=True")
     before = publish(deploy(people, tmp_path / "before", *pasted))
@@ -192,6 +192,7 @@ def test_real_pixels_are_not_published_unless_that_is_said(deploy, people, tmp_p
     assert "publish.allow_real_pixels=True" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_export_killed_and_started_again_gives_the_same_bytes(published, deploy, people, tmp_path):
     arguments = deploy(people, tmp_path)
     for verb in ("import-faces", "train-mae"):

@@ -148,6 +148,7 @@ def test_the_eyes_of_the_one_template_lie_where_the_other_has_them():
     np.testing.assert_allclose(on_chip, expected, atol=0.6)
 
 
+@pytest.mark.slow
 def test_embeds_in_order_on_one_device_and_on_eight(small, tmp_path):
     frozen = load_dlib(Small().write(tmp_path / "small.dat"))
     images = bytes_of(11, 112)

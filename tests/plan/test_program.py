@@ -19,7 +19,9 @@ FACES = Faces(PEOPLE, 400)
 LIBTPU = importlib.util.find_spec("libtpu") is not None
 
 
-@pytest.mark.parametrize(("name", "sizes"), [("recognizer", (8, 1)), ("mae", (4, 2))])
+@pytest.mark.parametrize(
+    ("name", "sizes"), [("recognizer", (8, 1)), pytest.param("mae", (4, 2), marks=pytest.mark.slow)]
+)
 def test_a_compiled_step_holds_what_the_paper_says(tiny, name, sizes):
     tiny.mae.update(dict(width=64, heads=2))
     counts = count(job_of(tiny, name, FACES, paper_mesh(*sizes)))

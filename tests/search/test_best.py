@@ -47,6 +47,7 @@ def test_the_same_positions_on_every_mesh(way, mesh):
         np.testing.assert_allclose(scores_Qk, right_scores[:, :9], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_20_thousand_among_20_thousand():
     queries_QE, gallery_GE = whole_numbers(20_000, seed=1), whole_numbers(20_000, seed=2)
     scores_Qk, positions_Qk = search.top_k(queries_QE, gallery_GE, 10)

@@ -41,6 +41,7 @@ def test_ranks_are_the_places_of_the_k_best():
         np.testing.assert_array_equal(found_Qk, [np.arange(8) + 1] * 300)
 
 
+@pytest.mark.slow
 def test_ranks_in_20_thousand():
     queries_QE, gallery_GE = whole_numbers(20_000, seed=1), whole_numbers(20_000, seed=2)
     targets_Q = np.random.default_rng(3).permutation(20_000)

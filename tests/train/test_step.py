@@ -79,7 +79,7 @@ def assert_equal(left, right):
 @pytest.mark.parametrize(
     ("name", "mesh_name"),
     [
-        ("mae", "8x1"),
+        pytest.param("mae", "8x1", marks=pytest.mark.slow),
         ("mae", "4x2"),
         ("mae, groups of 4", "4x2"),  # a device has 2 images: groups cross devices
         ("recognizer", "8x1"),
