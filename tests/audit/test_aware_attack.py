@@ -113,6 +113,7 @@ def test_where_training_harms_the_attacker_keeps_the_plain_judge(tmp_path, faces
     assert found.summary["used"] == "plain" and aware["rank"]["1"] == plain["rank"]["1"] == 1.0
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_attacker(tmp_path, faces, mesh):
     runs = [attack(tmp_path / str(number), faces, mesh, "adapt", Scramble(), steps=10)[3] for number in range(2)]
     np.testing.assert_array_equal(*runs)

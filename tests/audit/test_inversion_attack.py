@@ -68,6 +68,7 @@ def test_a_blurred_face_is_painted_back_and_found_again(tmp_path, faces, mesh):
     assert rank["features"] > rank["input"] + 0.04
 
 
+@pytest.mark.slow
 def test_images_of_other_people_give_no_more_than_chance(tmp_path, faces, mesh):
     random = np.random.default_rng(0)
     seen, unseen = (each.subset(random.permutation(len(each))) for each in faces)  # a face, but not of that original

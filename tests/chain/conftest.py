@@ -20,7 +20,7 @@ def get_config():
     c.mae.relation_from = 0.5
     c.mae.optim.update(dict(epochs=4.0, batch=8, log_every=1, save_every=4))
     c.verify.update(dict(identities=8, images=4, count=80, folds=4, batch=32))
-    c.audit.update(dict(max_queries=24, max_gallery=24, batch=8, attacks=("fusion", "copy", "linkage")))
+    c.audit.update(dict(max_queries=24, max_gallery=24, batch=8, attacks=("fusion",)))
     c.reconstruct.update(dict(batch=2, shard_records=10))
     return c
 '''

@@ -36,8 +36,6 @@ SMALL = {
     **dict(zip(("mae.width", "mae.depth", "mae.heads"), ("32", "1", "2"), strict=True)),
     **dict(zip(("mae.decoder_width", "mae.decoder_depth", "mae.decoder_heads"), ("16", "1", "2"), strict=True)),
 }
-SHRUNKEN = ("webface42m", *(pytest.param(name, marks=pytest.mark.slow) for name in ("casia", "webface4m")))
-SLOW = pytest.mark.slow  # whose networks are those of the other two configs
 RECIPE = ("network", "embedding", "dtype", "dropout", "margin", "head", "augment", "optim")
 STEPS, PEOPLE, PICTURES = 20, 32, 4
 CLASSES = 2048  # 256 on each device: PartialFC takes 128 of them
@@ -169,7 +167,8 @@ def fell(losses):
     return 1 - np.mean(losses[-PICTURES:]) / np.mean(losses[:PICTURES])
 
 
-@pytest.mark.parametrize("name", SHRUNKEN)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
 def test_a_shrunken_recognizer_trains(name, small):
     config = small(name)
     task = task_of(config, "teacher", CLASSES)
@@ -178,7 +177,8 @@ def test_a_shrunken_recognizer_trains(name, small):
     assert fell(losses) > 0.1, losses
 
 
-@pytest.mark.parametrize("name", SHRUNKEN)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
 def test_a_shrunken_mae_trains(name, small):
     config = small(name)
     shapes, description = teacher_shapes(config)
@@ -233,11 +233,12 @@ def on_a_device(state):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "local", "trained"),
     [
-        pytest.param("casia", 1322, 1322, marks=SLOW),
-        pytest.param("webface4m", 25_749, 25_749, marks=SLOW),
+        ("casia", 1322, 1322),
+        ("webface4m", 25_749, 25_749),
         ("webface42m", 257_489, 25_856),
     ],
 )
@@ -259,11 +260,12 @@ def test_the_full_recognizer_step_is_lowered_with_all_identities(name, local, tr
         assert f"tensor<{trained}x512xf32>" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "width", "millions"),
     [
-        pytest.param("casia", 768, 111.2, marks=SLOW),
-        pytest.param("webface4m", 768, 111.2, marks=SLOW),
+        ("casia", 768, 111.2),
+        ("webface4m", 768, 111.2),
         ("webface42m", 1024, 328.6),
     ],
 )

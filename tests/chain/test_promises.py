@@ -86,7 +86,7 @@ def deploy(elsewhere, mae, secret):
             f"--config=configs/deploy.py:{mae}", f"--workdir={workdir}", f"--config.data.seen={faces}",
             "--config.data.terms=for tests", f"--secret-file={secret}", f"--config.audit.judges={judge}",
             "--config.recognizer.network=cpu", "--config.recognizer.embedding=16", "--config.recognizer.optim.epochs=1",
-            "--config.recognizer.optim.batch=8", "--config.audit.batch=8", "--config.reconstruct.batch=2",
+            "--config.recognizer.optim.batch=8", "--config.audit.batch=8", "--config.audit.attacks=fusion", "--config.reconstruct.batch=2",
             "--config.reconstruct.shard_records=5", *map(str, more),
         ]  # fmt: skip
 

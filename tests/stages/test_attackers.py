@@ -98,6 +98,7 @@ def done(world, tmp_path_factory):
     return run(world, out), out
 
 
+@pytest.mark.slow
 def test_every_attack_reports(done):
     result, _ = done
     assert result["attacks"] == list(attacks.ATTACKS)
@@ -124,6 +125,7 @@ def test_every_attack_reports(done):
     assert [point["n"] for point in points] == [1, 2]
 
 
+@pytest.mark.slow
 def test_nothing_of_the_attackers_stays(done):
     _, out = done
     assert [path.name for path in out.iterdir()] == ["audit.json"]

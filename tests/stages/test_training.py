@@ -202,6 +202,7 @@ def prepare(tmp_path, **values):
     return config, random.Random(seed)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_and_stopped_equals_an_unbroken_one(tmp_path):
     """Through the command line: SIGKILL at a random step, SIGTERM at a later one, then to the end."""
     config, at = prepare(tmp_path, epochs=30.0, irm_weight=0.0)
