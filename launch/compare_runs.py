@@ -84,10 +84,11 @@ def accuracies(left: Path, right: Path, tolerance: float) -> str:
 
 
 def figures(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(place, value) of every leaf of audit.json that is compared; a judge's place has its name."""
+    """(place, value) of every leaf of audit.json that is compared; a judge's place has its name, of other lists their order."""
     if isinstance(node, list):
-        for inner in node:
-            yield from figures(inner, f"{path}/{inner['name']}")
+        for number, inner in enumerate(node):
+            name = inner.get("name", number) if isinstance(inner, dict) else number
+            yield from figures(inner, f"{path}/{name}")
     elif isinstance(node, dict):
         for key, inner in node.items():
             if key not in UNCOMPARED:
