@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from facemae_jax.audit.rank_figures import best_ranks
 from facemae_jax.audit.retrieval_attack import same_identity_targets
+from facemae_jax.metrics.retrieval import best_ranks
 from facemae_jax.search import rank_of
 
 ROWS = 512  # queries whose scores exist at a time

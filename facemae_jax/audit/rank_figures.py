@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from facemae_jax.metrics.bootstrap import DRAWS, Interval, people_weights, percentile
-from facemae_jax.metrics.retrieval import AT, average_precision, retrieval
+from facemae_jax.metrics.retrieval import AT, average_precision, best_ranks, retrieval
 
 
 def mean_intervals(
@@ -72,8 +72,3 @@ def rank_figures(
         "chance": figures["chance"],
         "median_rank": figures["median_rank"],
     }
-
-
-def best_ranks(ranks_QR: np.ndarray) -> np.ndarray:
-    """``best_Q``: the rank of each query's first right image; 0 in ``ranks_QR`` is padding."""
-    return np.where(ranks_QR > 0, ranks_QR, np.iinfo(np.int64).max).min(axis=1)

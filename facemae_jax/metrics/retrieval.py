@@ -12,6 +12,11 @@ import numpy as np
 AT = (1, 5, 10)
 
 
+def best_ranks(ranks_QR: np.ndarray) -> np.ndarray:
+    """``best_Q``: the rank of each query's first right image; 0 in ``ranks_QR`` is padding."""
+    return np.where(ranks_QR > 0, ranks_QR, np.iinfo(np.int64).max).min(axis=1)
+
+
 def average_precision(ranks_QR: np.ndarray) -> np.ndarray:
     """``precision_Q``: mean over a query's right images of (right images up to there) / rank.
 
@@ -70,7 +75,7 @@ def retrieval(ranks_QR: np.ndarray, gallery_Q: np.ndarray) -> dict[str, Any]:
         independent), ``chance`` (``rank`` and ``map`` of a blind guess), ``median_rank``, ``cmc``.
     """
     ranks_QR = np.asarray(ranks_QR, np.int64)
-    best_Q = np.where(ranks_QR > 0, ranks_QR, np.iinfo(np.int64).max).min(axis=1)
+    best_Q = best_ranks(ranks_QR)
     right_Q = (ranks_QR > 0).sum(axis=1)
     precision_Q = average_precision(ranks_QR)
     rank = {str(at): float(np.mean(best_Q <= at)) for at in AT}

@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from facemae_jax.audit.rank_figures import best_ranks, mean_intervals, rank_figures
+from facemae_jax.audit.rank_figures import mean_intervals, rank_figures
 from facemae_jax.metrics.bootstrap import bootstrap_mean
+from facemae_jax.metrics.retrieval import best_ranks
 from facemae_jax.types import FacemaeError
 
 
