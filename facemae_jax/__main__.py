@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import importlib.util
 import os
 import sys
 import textwrap
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from facemae_jax.chain.command_line import WITHOUT_CONFIG, Call, read_command
 from facemae_jax.types import FacemaeError
 
 USAGE = """\
@@ -37,103 +39,14 @@ Verbs, in the order of the chain:
   sweep             {sweep}
   plan              {plan}
   report --compare  DIR DIR … [--out=FILE]: {compare}
+  export-faces      {export}
+  make-bin          {bin}
+  import-weights    {import_weights}
+  export-weights    {export_weights}
   VERB --help       what a stage does and the settings it reads
 
 Start here:  launch/demo.sh   or   python -m facemae_jax run --config=configs/demo.py --workdir=runs/demo
 """
-
-
-KNOWN = ("config", "workdir", "secret-file", "processes")
-# Flags of one verb alone:
-PLAN_FLAGS = ("hardware", "training", "identities", "images", "program", "utilisation", "json")
-SWEEP_FLAGS = ("grid", "shard", "dry-run")
-COMPARE_FLAGS = ("compare", "out")  # the runs follow --compare as words
-OWN_FLAGS = (
-    dict.fromkeys(PLAN_FLAGS, "plan") | dict.fromkeys(SWEEP_FLAGS, "sweep") | dict.fromkeys(COMPARE_FLAGS, "report")
-)
-SWITCHES = ("dry-run",)  # flags without a value
-
-
-class Call(NamedTuple):
-    """A command line, read."""
-
-    verb: str
-    spec: str
-    workdir: Path
-    overrides: list[tuple[str, str]]
-    secret_file: Path | None
-    processes: str
-    help: bool
-    own: dict[str, str] = {}  # flags of this verb alone
-    runs: tuple[str, ...] = ()  # that report --compare puts side by side
-
-
-def read_command(arguments: Sequence[str], verbs: Sequence[str]) -> Call:
-    """The parts of a command line; a value may follow ``=`` or a space.
-
-    Raises:
-        FacemaeError: for a missing or unknown verb or flag.
-    """
-    import difflib
-
-    words, flags, overrides = [], {}, []
-    rest = list(arguments)
-    while rest:
-        word = rest.pop(0)
-        if word in ("-h", "--help", "help"):
-            flags["help"] = ""
-        elif word.startswith("--"):
-            name, equals, value = word[2:].partition("=")
-            if not name.startswith("config.") and name not in (*KNOWN, *OWN_FLAGS):
-                near = difflib.get_close_matches(name, (*KNOWN, *OWN_FLAGS), n=1)
-                raise FacemaeError(
-                    f"--{name}: unknown flag; did you mean --{near[0] if near else 'config.' + name}? See --help."
-                )
-            if name in SWITCHES and value:
-                raise FacemaeError(f"--{name} takes no value.")
-            if not equals and name not in SWITCHES:
-                if not rest:
-                    raise FacemaeError(f"--{name}: a value is missing; write --{name}=VALUE.")
-                value = rest.pop(0)
-            if name.startswith("config."):
-                overrides.append((name.removeprefix("config."), value))
-            else:
-                flags[name] = value
-        else:
-            words.append(word)
-    verb = words[0] if words else ""
-    if verb and verb not in verbs:
-        near = difflib.get_close_matches(verb, verbs, n=1)
-        raise FacemaeError(
-            f"{verb}: unknown verb; {f'did you mean {near[0]}?' if near else ''} Choose one of: {', '.join(verbs)}."
-        )
-    comparing = verb == "report" and "compare" in flags
-    if len(words) > 1 and not comparing:
-        raise FacemaeError(f"{words[1]}: one verb at a time; settings are written --config.field=value.")
-    own = {name: flags.pop(name) for name in OWN_FLAGS if name in flags}
-    for name in own:
-        if verb and verb != (of := OWN_FLAGS[name]):
-            raise FacemaeError(f"--{name} belongs to the verb {of}; see {of} --help.")
-    if "out" in own and not comparing:
-        raise FacemaeError("--out belongs to report --compare DIR DIR …; without it, a report goes into the workdir.")
-    if "help" not in flags and verb and not comparing:
-        for needed in ("config",) if verb == "plan" else ("config", "workdir"):
-            if not flags.get(needed):
-                raise FacemaeError(
-                    f"--{needed} is missing; for example --{needed}={'configs/demo.py' if needed == 'config' else 'runs/mine'}."
-                )
-    secret = flags.get("secret-file")
-    return Call(
-        verb,
-        flags.get("config", ""),
-        Path(flags.get("workdir", ".")).expanduser(),
-        overrides,
-        Path(secret).expanduser() if secret else None,
-        flags.get("processes", ""),
-        "help" in flags or not verb,
-        own,
-        (own["compare"], *words[1:]) if comparing else (),
-    )
 
 
 def help_text(verb: str) -> str:
@@ -152,14 +65,20 @@ def help_text(verb: str) -> str:
         from facemae_jax.chain import sweep_command
 
         return sweep_command.help_text()
+    if verb in WITHOUT_CONFIG:
+        return _placed(verb).help_text()
     if verb in ("", "run"):
         verbs = "\n".join(f"  {name:17s} {module.SUMMARY}" for name, module in graph.STAGES.items())
         from facemae_jax.chain import compare, sweep_command
         from facemae_jax.plan.command import SUMMARY
 
+        placed = {name: _placed(name).summary for name in WITHOUT_CONFIG}
+
         return USAGE.format(
-            configs=files, verbs=verbs, sweep=sweep_command.SUMMARY, plan=SUMMARY, compare=compare.SUMMARY
-        )
+            configs=files, verbs=verbs, sweep=sweep_command.SUMMARY, plan=SUMMARY, compare=compare.SUMMARY,
+            export=placed["export-faces"], bin=placed["make-bin"], import_weights=placed["import-weights"],
+            export_weights=placed["export-weights"],
+        )  # fmt: skip
     module = graph.STAGES[verb]
     config = settings.load("configs/base.py")
     patterns = {name for fields in module.FIELDS.values() for name in fields} | set(module.UNHASHED)
@@ -275,8 +194,16 @@ def serve_compare(call: Call) -> None:
     from facemae_jax.chain import compare
 
     logs.quiet()
-    places = [Path(run).expanduser() for run in call.runs]
+    places = [Path(run).expanduser() for run in call.places]
     compare.serve(places, Path(call.own.get("out") or compare.DEFAULT).expanduser())
+
+
+def serve_placed(call: Call) -> None:
+    """A verb that is told its places: no config, no workdir."""
+    from facemae_jax import logs
+
+    logs.quiet()
+    _placed(call.verb).serve(call.places, call.own)
 
 
 def _spec(call: Call) -> str:
@@ -327,7 +254,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from facemae_jax.chain import graph
 
-        call = read_command(sys.argv[1:] if arguments is None else arguments, [*graph.STAGES, "run", "sweep", "plan"])
+        call = read_command(
+            sys.argv[1:] if arguments is None else arguments, [*graph.STAGES, "run", "sweep", "plan", *WITHOUT_CONFIG]
+        )
         if call.help:
             print(help_text(call.verb))
             return 0
@@ -336,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             if call.verb == "sweep":
                 return serve_sweep(call)
-            (serve_plan if call.verb == "plan" else serve_compare if call.runs else serve)(call)
+            _server(call)(call)
         except Interrupted as stop:
             print(f"stopped: {stop}", file=sys.stderr)
             return 128 + stop.signal
@@ -367,6 +296,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
             return _failed(call, 1)
         raise
+
+
+def _server(call: Call) -> Callable[[Call], None]:
+    """Who does what the command line asks for."""
+    if call.verb == "report" and "compare" in call.own:
+        return serve_compare
+    if call.verb in WITHOUT_CONFIG:
+        return serve_placed
+    return serve_plan if call.verb == "plan" else serve
+
+
+class Placed(NamedTuple):
+    """A verb without a config."""
+
+    summary: str
+    help_text: Callable[[], str]
+    serve: Callable[[tuple[str, ...], dict[str, str]], None]
+
+
+def _placed(verb: str) -> Placed:
+    from facemae_jax.chain import bin_command, export_command, weights_command
+
+    for module in (bin_command, export_command):
+        if verb == module.VERB:
+            return Placed(module.SUMMARY, module.help_text, module.serve)
+    return Placed(
+        weights_command.SUMMARY[verb],
+        functools.partial(weights_command.help_text, verb),
+        functools.partial(weights_command.serve, verb),
+    )
 
 
 def _failed(call: Call | None, code: int) -> int:

@@ -47,8 +47,8 @@ def test_a_wrong_command_line_is_told_in_one_sentence(arguments, expected, capsy
 
 def test_runs_to_compare_follow_as_words():
     call = door.read_command(["report", "--compare", "a", "b", "c", "--out", "page.html"], VERBS)
-    assert call.runs == ("a", "b", "c") and call.own["out"] == "page.html"
-    assert door.read_command(["report", "--config=x", "--workdir=y"], VERBS).runs == ()
+    assert call.places == ("a", "b", "c") and call.own["out"] == "page.html"
+    assert door.read_command(["report", "--config=x", "--workdir=y"], VERBS).places == ()
 
 
 def test_help_names_every_verb_and_every_setting(capsys):

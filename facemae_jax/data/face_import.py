@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from array import array
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from facemae_jax import logs
 from facemae_jax.data.face_set_writer import FaceSetWriter
@@ -39,8 +42,8 @@ class Wanted(NamedTuple):
 class Plan(NamedTuple):
     """Which images of a source become which records."""
 
-    positions: list[int]  # in the source, in the order of the records
-    labels: list[int]
+    positions: Sequence[int]  # in the source, in the order of the records
+    labels: Sequence[int]
     names: list[str]  # of the identities, by label
     left_out: Counter[str]  # identities with too few images → images
 
@@ -65,11 +68,16 @@ class Imported(NamedTuple):
 def make_plan(source: Source, min_images: int, dropped: Iterable[str], name: str) -> Plan:
     """Leave out identities with fewer than ``min_images`` images and those in ``dropped``, and number the others.
 
+    Memory: 12 bytes per image (24 while it is made) and the names of the people.
+
     Raises:
         FacemaeError: fewer than two identities are left.
     """
-    whom = [source.identity(position) for position in range(len(source.keys))]
-    counts = Counter(whom)
+    numbers: dict[str, int] = {}  # of identities, as they come
+    whom_n = np.fromiter(
+        (numbers.setdefault(source.identity(position), len(numbers)) for position in range(len(source.keys))), np.int32
+    )
+    counts = dict(zip(numbers, np.bincount(whom_n, minlength=len(numbers)).tolist(), strict=True))
     unwanted = {identity for identity, count in counts.items() if count < min_images} | set(dropped)
     names = sorted(set(counts) - unwanted)
     if len(names) < 2:
@@ -79,9 +87,11 @@ def make_plan(source: Source, min_images: int, dropped: Iterable[str], name: str
             "are needed; put the images of each person into a folder of their own."
         )
     labels = {identity: label for label, identity in enumerate(names)}
-    positions = [position for position, identity in enumerate(whom) if identity in labels]
+    label_K = np.array([labels.get(identity, -1) for identity in numbers], np.int32)
+    positions_n = np.flatnonzero(label_K[whom_n] >= 0)
     left_out = Counter({identity: counts[identity] for identity in unwanted})
-    return Plan(positions, [labels[whom[position]] for position in positions], names, left_out)
+    # Arrays of Python's own: they hold as little as NumPy's, and give whole numbers of Python's.
+    return Plan(array("q", positions_n.tobytes()), array("i", label_K[whom_n[positions_n]].tobytes()), names, left_out)
 
 
 def import_source(source: Source, version: Path, notes: Path, wanted: Wanted, name: str) -> Imported:

@@ -52,13 +52,14 @@ class TFRecordFile:
     def write(self, data: bytes) -> None:
         """Append one record."""
         length = struct.pack("<Q", len(data))
-        self._file.write(length + _masked_crc(length) + data + _masked_crc(data))
+        self._file.write(length + masked_crc(length) + data + masked_crc(data))
 
     def close(self) -> None:
         """Finish the file."""
         self._file.close()
 
 
-def _masked_crc(data: bytes) -> bytes:
+def masked_crc(data: bytes) -> bytes:
+    """The checksum that follows bytes in a TFRecord: CRC-32C turned by 15 bits, plus a constant; 4 bytes, little-endian."""
     crc = google_crc32c.value(data)
     return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)

@@ -29,20 +29,31 @@ LEFT, TOP, SIDE = 6.3 / 112, 20.0 / 112, 100.6 / 112
 
 
 def model_path() -> Path:
-    """The file with the weights, found without importing its package (which needs a setuptools of the past).
+    """The file with the recognizer's weights.
+
+    Raises:
+        FacemaeError: when it is not installed: what to install.
+    """
+    return weights_path(MODEL, "the judge dlib")
+
+
+def weights_path(model: Path, wanted_by: str) -> Path:
+    """A file of face-recognition-models, found without importing the package (which needs a setuptools of the past).
+
+    Args:
+        model: its place in the package.
+        wanted_by: who needs it, for the error.
 
     Raises:
         FacemaeError: when it is not installed: what to install.
     """
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None:
-        raise FacemaeError(
-            f"the judge dlib needs the weights in face-recognition-models, not installed here: {INSTALL}"
-        )
+        raise FacemaeError(f"{wanted_by} needs the weights in face-recognition-models, not installed here: {INSTALL}")
     for folder in spec.submodule_search_locations or ():
-        if (path := Path(folder) / MODEL).is_file():
+        if (path := Path(folder) / model).is_file():
             return path
-    raise FacemaeError(f"face-recognition-models is installed, but without {MODEL.name}: install it again, {INSTALL}")
+    raise FacemaeError(f"face-recognition-models is installed, but without {model.name}: install it again, {INSTALL}")
 
 
 def load_dlib(path: Path) -> Frozen:

@@ -204,6 +204,26 @@ def matmul(inputs: list[Value], given: Attributes) -> Value:
     return Value(jnp.matmul(first(inputs[0]), first(inputs[1])))
 
 
+def layer_normalization(inputs: list[Value], given: Attributes) -> Value:
+    """(x − mean) / √(variance + ε) · scale, and + bias if there is one, over the axes from ``axis`` on."""
+    x, rank = first(inputs[0]), jnp.ndim(inputs[0].array)
+    axes = tuple(range(given.get("axis", -1) % rank, rank))
+    centred = x - jnp.mean(x, axes, keepdims=True)
+    variance = jnp.mean(centred**2, axes, keepdims=True)
+    y = centred * jax.lax.rsqrt(variance + given.get("epsilon", 1e-5)) * _broadcast(inputs[1].array, rank)
+    return Value(y + _broadcast(inputs[2].array, rank) if len(inputs) > 2 else y)
+
+
+def softmax(inputs: list[Value], given: Attributes) -> Value:
+    """Shares along the last axis; along others the meaning changed with opset 13."""
+    x = first(inputs[0])
+    if given.get("axis", -1 if x.ndim == 2 else None) not in (-1, x.ndim - 1):
+        raise FacemaeError(
+            f"Softmax over axis {given.get('axis')} of {x.ndim} is not supported: only the last axis is."
+        )
+    return Value(jax.nn.softmax(x, axis=-1))
+
+
 def reshape(inputs: list[Value], given: Attributes) -> Value:
     """To a constant shape; 0 copies a length, −1 is inferred; the batch axis stays free."""
     x, wanted = first(inputs[0]), [int(n) for n in np.asarray(inputs[1].array)]
@@ -267,15 +287,18 @@ OPERATORS: dict[str, Operator] = {
     "Concat": concat,
     "Conv": convolution,
     "Dropout": _unary(lambda x: x),  # evaluation mode
+    "Erf": _unary(jax.lax.erf),
     "Flatten": flatten,
     "Gemm": gemm,
     "GlobalAveragePool": global_average_pool,
     "Identity": _unary(lambda x: x),
+    "LayerNormalization": layer_normalization,
     "MatMul": matmul,
     "MaxPool": _pool("MaxPool"),
     "PRelu": prelu,
     "Relu": _unary(jax.nn.relu),
     "Reshape": reshape,
     "Sigmoid": _unary(jax.nn.sigmoid),
+    "Softmax": softmax,
     "Transpose": transpose,
 }

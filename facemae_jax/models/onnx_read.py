@@ -37,7 +37,16 @@ class Graph(NamedTuple):
 
 
 def read_graph(path: Path) -> Graph:
-    """Read and check a recognizer.
+    """Read and check a recognizer, and fold its normalisations.
+
+    Raises:
+        FacemaeError: as :func:`plain_graph`.
+    """
+    return fold_norms(plain_graph(path))
+
+
+def plain_graph(path: Path) -> Graph:
+    """Read and check a recognizer: the nodes as the file has them.
 
     Raises:
         FacemaeError: no such file, not ONNX, an operator we do not know, more than one image input, a wrong image shape.
@@ -78,7 +87,7 @@ def read_graph(path: Path) -> Graph:
         name: value.astype(np.float32) for name, value in arrays.items() if np.issubdtype(value.dtype, np.floating)
     }
     constants = {name: value for name, value in arrays.items() if name not in weights}
-    return fold_norms(Graph(weights, constants, tuple(nodes), images[0].name, model.graph.output[0].name, size))
+    return Graph(weights, constants, tuple(nodes), images[0].name, model.graph.output[0].name, size)
 
 
 def _plain(value: Any) -> Any:

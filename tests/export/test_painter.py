@@ -72,6 +72,22 @@ def test_the_seed_chooses_the_mask(made):
     assert len({image.tobytes() for image in painted}) == COUNT
 
 
+def test_an_untrained_decoder_paints_nothing(tmp_path, variables):
+    saved(tmp_path, variables, untrained="decoder")
+    with pytest.raises(FacemaeError, match="the decoder of this MAE was never trained.*mae.optim.init_from="):
+        Painter(tmp_path, visible=VISIBLE, mesh=make_mesh(8, 1), batch_per_device=1)
+
+
+def test_a_focus_chooses_other_masks_and_hidden_pixels_still_never_enter(directory, made):
+    painter = Painter(directory, visible=VISIBLE, mesh=make_mesh(8, 1), batch_per_device=1, mask_focus=6.0)
+    painted = painter(IMAGES, SEEDS)
+    assert (painted != made["full"](IMAGES, SEEDS)).any()
+    keys = jax.random.wrap_key_data(jnp.asarray(SEEDS), impl="threefry2x32")
+    mask = random_mask(keys, patches=CONFIG.patches, visible=VISIBLE, focus=6.0)
+    other = np.where(hidden_pixels(mask.hidden_BN, PATCH), 255 - IMAGES, IMAGES).astype(np.uint8)
+    np.testing.assert_array_equal(painter(other, SEEDS), painted)
+
+
 def test_meshes_differ_by_one_grey_level_at_most(directory, made):
     other = Painter(directory, visible=VISIBLE, mesh=make_mesh(4, 2), batch_per_device=1)
     gap = np.abs(other(IMAGES, SEEDS).astype(int) - made["full"](IMAGES, SEEDS))

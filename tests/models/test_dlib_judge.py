@@ -206,8 +206,8 @@ def test_a_judge_of_the_chain(small, package):
     frozen = judges.load_judge(c, judge, Inputs({"judge-1": Input(path)}, Path("/w")))
     assert judges.names([(judge, frozen)]) == ["dlib"]
     teacher = frozen._replace(digest="other", params={"w": np.ones(3)})
-    assert judges.independence(judge, frozen, teacher, mae_trained_here=True).independent
-    assert not judges.independence(judge, frozen, teacher, mae_trained_here=False).independent
+    assert judges.independence(judge, frozen, [teacher], mae_trained_here=True).independent
+    assert not judges.independence(judge, frozen, [teacher], mae_trained_here=False).independent
     with pytest.raises(FacemaeError, match="audit.judges.*dlib:x.*choose one of the forms .*, dlib"):
         rules.check(config("dlib:x"))
 

@@ -212,13 +212,14 @@ def settings(**changed):
     values = dict(
         size="custom", width=32, depth=3, heads=4, patch=8, visible=0, mask_ratio=0.75,
         decoder_width=24, decoder_depth=2, decoder_heads=3, dtype="bfloat16", remat=True, scan=False, remat_keep="dots",
+        mask_focus=2.0,
     )  # fmt: skip
     return SimpleNamespace(**values | changed)
 
 
 def test_sizes_from_the_settings():
     custom = mae_config(settings(), 112)
-    assert custom == MaeConfig(112, 8, 49, 32, 3, 4, 24, 2, 3, "bfloat16", True, False, "dots")
+    assert custom == MaeConfig(112, 8, 49, 32, 3, 4, 24, 2, 3, "bfloat16", True, False, "dots", 2.0)
     assert (custom.side, custom.patches) == (14, 196)
     named = mae_config(settings(size="small", visible=7), 64)
     assert (named.width, named.depth, named.heads, named.visible, named.patches) == (384, 12, 6, 7, 64)

@@ -9,6 +9,7 @@ from facemae_jax.models.masking import (
     grey,
     hidden_patches,
     hidden_pixels,
+    nearness_to_middle,
     paste,
     patchify,
     random_mask,
@@ -80,6 +81,37 @@ def test_masks_are_uniform():
     assert np.abs(seen.sum(0) - count * single).max() < 5 * (count * single * (1 - single)) ** 0.5
     pairs = [(seen[:, a] & seen[:, b]).sum() for a, b in itertools.combinations(range(patches), 2)]
     assert np.abs(np.array(pairs) - count * pair).max() < 5 * (count * pair * (1 - pair)) ** 0.5
+
+
+def test_focus_hides_the_middle_of_the_face_more_often_and_knows_only_positions():
+    count, patches, visible = 3000, 49, 12
+    nearness = nearness_to_middle(patches)
+    assert (
+        nearness.shape == (49,) and nearness.argmax() == 4 * 7 + 3 and 0 < nearness.min() < 0.05 < 0.9 < nearness.max()
+    )
+    keys = image_keys(KEY, count)
+    shares = []
+    for focus in (0.0, 1.0, 4.0):
+        mask = random_mask(keys, patches=patches, visible=visible, focus=focus)
+        assert mask.visible_BV.shape == (count, visible) and (np.diff(mask.visible_BV, axis=1) > 0).all()
+        np.testing.assert_array_equal(mask.hidden_BN.sum(1), patches - visible)
+        shares.append(1 - np.asarray(mask.hidden_BN).mean(0))
+    near, far = nearness > 0.8, nearness < 0.1
+    uniform, little, much = ((share[near].mean(), share[far].mean()) for share in shares)
+    assert uniform == pytest.approx((visible / patches, visible / patches), abs=0.01)
+    assert much[0] < 0.3 * little[0] < 0.3 * uniform[0] and uniform[1] < little[1] < much[1]
+    together = random_mask(keys[:8], patches=patches, visible=visible, focus=4.0)
+    alone = random_mask(keys[5:6], patches=patches, visible=visible, focus=4.0)
+    np.testing.assert_array_equal(alone.visible_BV[0], together.visible_BV[5])
+
+
+def test_a_focused_draw_has_the_probabilities_of_its_weights():
+    """One visible patch: its probability is exp(−focus · nearness) over their sum."""
+    count, focus = 20_000, 2.0
+    weights = np.exp(-focus * nearness_to_middle(9))
+    first = np.asarray(random_mask(image_keys(KEY, count), patches=9, visible=1, focus=focus).visible_BV)[:, 0]
+    expected = count * weights / weights.sum()
+    assert (np.abs(np.bincount(first, minlength=9) - expected) < 5 * expected**0.5).all()
 
 
 def test_hidden_is_what_is_not_listed():

@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 from facemae_jax.models.onnx_graph import run_graph
 from facemae_jax.models.onnx_ops import OPERATORS, Value, convolution
 from facemae_jax.models.onnx_read import read_graph
+from facemae_jax.types import FacemaeError
 
 IMAGE = "x"  # N×3×8×8
 node = helper.make_node
@@ -149,6 +150,15 @@ CASES = {
     "Dropout with its ratio as an input": (
         [WIDE, node("Dropout", ["w", "ratio"], ["y"])], CONSTANTS | {"ratio": np.array(0.5, np.float32)},
     ),
+    "Erf": pool("Erf"),
+    "LayerNormalization": (
+        [WIDE, node("LayerNormalization", ["w", "s", "b"], ["y"], epsilon=1e-3)], CONSTANTS | {"s": array(8), "b": array(8, seed=1)},
+    ),
+    "LayerNormalization without bias, over two axes": (
+        [WIDE, node("LayerNormalization", ["w", "s"], ["y"], axis=2)], CONSTANTS | {"s": array(8, 8)},
+    ),
+    "Softmax": pool("Softmax", axis=-1),
+    "Softmax of vectors": ([*matrix()[0], node("Softmax", ["y"], ["z"])], matrix()[1]),
     "Flatten": pool("Flatten"),
     "Flatten all": pool("Flatten", axis=0),
     "Flatten from the third": pool("Flatten", axis=2),
@@ -204,6 +214,12 @@ def test_same_as_onnxruntime(tmp_path, case):
 def test_every_operator_has_a_case():
     assert {n.op_type for nodes, _ in CASES.values() for n in nodes} == set(OPERATORS)
     assert {case.split()[0] for case in CASES} == set(OPERATORS)
+
+
+def test_softmax_over_another_axis_is_refused(tmp_path):
+    for given in ({}, {"axis": 1}):  # without an axis, the opset decides
+        with pytest.raises(FacemaeError, match="only the last axis"):
+            both(tmp_path / "m.onnx", [WIDE, node("Softmax", ["w"], ["y"], **given)], CONSTANTS, images())
 
 
 def test_slope_as_wide_as_the_image_is_of_columns_and_not_of_channels(tmp_path):

@@ -10,9 +10,11 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
-from facemae_jax.data.formats.names import MAX_FILE, identity_of, why_ignored
+from facemae_jax.data.face_set import FaceSet
+from facemae_jax.data.formats.names import MAX_FILE, ending_of, file_for, identity_of, why_ignored
 from facemae_jax.data.images import BadImage
 from facemae_jax.types import FacemaeError
 
@@ -20,6 +22,32 @@ MAX_RATIO = 100  # unpacked bytes per byte of the archive
 HARMLESS = 64 << 20  # bytes unpacked that no ratio makes a bomb
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # the others unpack without a limit on what they give at once
 UTF8, ENCRYPTED = 0x800, 0x1  # flag bits of an entry
+
+
+def write_zip(faces: FaceSet, out: Path, *, more: Mapping[str, str] | None = None) -> None:
+    """Write a zip of ``IDENTITY/FILE`` for every record, byte for byte, uncompressed: encoded images do not get smaller.
+
+    Args:
+        faces: the records.
+        out: the file, which must not exist.
+        more: further files, name → text.
+
+    Raises:
+        FacemaeError: names that cannot be paths, or two records with one path.
+        OSError: a full disk.
+    """
+    with zipfile.ZipFile(out, "x", zipfile.ZIP_STORED) as made:
+        for name, text in (more or {}).items():
+            made.writestr(zipfile.ZipInfo(name), text)  # a ZipInfo's time is 1980: the same set gives the same bytes
+        taken = set()
+        for position in range(len(faces)):
+            record = faces[position]
+            where = f"{faces.path}, record {record.key}"
+            name = file_for(record.key, faces.identity_names[record.label], ending_of(record.image, where), where)
+            if name in taken:
+                raise FacemaeError(f"{where}: another record has the file {name} too; export without --allow-names.")
+            taken.add(name)
+            made.writestr(zipfile.ZipInfo(name), record.image)
 
 
 class ArchiveSource:

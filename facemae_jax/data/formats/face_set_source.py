@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from facemae_jax.data.face_set import open_face_set
+from facemae_jax.data.formats.names import number_name
 
 
 class FaceSetSource:
@@ -24,10 +25,12 @@ class FaceSetSource:
         self._faces = faces.subset(np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64))
         self.path, self.ignored = faces.path, Counter[str]()
         self.keys = self._faces.keys()
-        self._names, self._labels = faces.identity_names, self._faces.labels_n.tolist()
+        self._names, self._labels = faces.identity_names, self._faces.labels_n
+        if self._names == [str(label) for label in range(len(self._names))]:  # else sorting would leave their order
+            self._names = [number_name(label, len(self._names) - 1) for label in range(len(self._names))]
 
     def identity(self, position: int) -> str:
-        """Whom an image shows: the set's name of the person, or the label where it keeps no names."""
+        """Whom an image shows: the set's name of the person, or the label in equally many digits where it keeps no names."""
         return self._names[self._labels[position]]
 
     def where(self, position: int) -> str:

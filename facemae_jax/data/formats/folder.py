@@ -6,9 +6,33 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from facemae_jax.data.formats.names import MAX_FILE, identity_of, why_ignored
+from facemae_jax.data.face_set import FaceSet
+from facemae_jax.data.formats.names import MAX_FILE, ending_of, file_for, identity_of, why_ignored
 from facemae_jax.data.images import BadImage
 from facemae_jax.types import FacemaeError
+
+
+def write_folder(faces: FaceSet, out: Path) -> None:
+    """Write ``out/IDENTITY/FILE`` for every record, byte for byte. ``out`` must not exist.
+
+    Raises:
+        FacemaeError: names that cannot be paths, or two records with one path.
+        OSError: a full disk.
+    """
+    out.mkdir()
+    for position in range(len(faces)):
+        record = faces[position]
+        where = f"{faces.path}, record {record.key}"
+        identity = faces.identity_names[record.label]
+        file = out / file_for(record.key, identity, ending_of(record.image, where), where)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(file, "xb") as written:
+                written.write(record.image)
+        except FileExistsError as error:
+            raise FacemaeError(
+                f"{where}: another record has the file {file.name} too; export without --allow-names."
+            ) from error
 
 
 class FolderSource:

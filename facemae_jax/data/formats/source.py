@@ -14,8 +14,16 @@ import numpy as np
 
 from facemae_jax.data.face_set import find_versions
 from facemae_jax.data.formats.archive import ArchiveSource
-from facemae_jax.data.formats.face_set_source import FaceSetSource
 from facemae_jax.data.formats.folder import FolderSource
+from facemae_jax.data.formats.lmdb_set import LmdbSource, lmdb_file
+from facemae_jax.data.formats.names import why_ignored
+from facemae_jax.data.formats.parquet import ParquetSource, parquet_files
+from facemae_jax.data.formats.recordio import RecordIOSource, recordio_file
+from facemae_jax.data.formats.tar import TAR_ENDINGS, TarSource, tar_files
+from facemae_jax.data.formats.tface import TFaceSource, tface_list
+from facemae_jax.data.formats.tfds_source import PREFIX, open_tfds, tfds_folder
+from facemae_jax.data.formats.tfrecord import NAMED, open_tfrecord, tfrecord_files
+from facemae_jax.data.formats.verification_bin import VerificationBinSource, is_bin
 from facemae_jax.types import FacemaeError
 
 
@@ -48,15 +56,64 @@ class Source(Protocol):
 
 
 def open_source(path: Path) -> Source:
-    """The faces in a folder, a zip, or a face set directory.
+    """The faces in a folder, an archive, record files, a TFDS directory or (``tfds:NAME``) one that TFDS has prepared here.
 
     Raises:
         FacemaeError: none of these, or one that is refused.
     """
+    if str(path).startswith(PREFIX):
+        return open_tfds(tfds_folder(str(path)))
     if path.is_dir():
-        return FaceSetSource(path) if find_versions(path) else FolderSource(path)
+        return _open_folder(path)
+    if "{" in path.name and not path.exists():
+        return TarSource(path)
     if not path.exists():
-        raise FacemaeError(f"{path}: no such file or folder; name a folder, a zip or a face set directory.")
-    if path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
+        raise FacemaeError(
+            f"{path}: no such file or folder; name a folder, an archive, record files or a TFDS directory."
+        )
+    name = path.name.lower()
+    if name.endswith(TAR_ENDINGS):
+        return TarSource(path)
+    if is_bin(path):
+        return VerificationBinSource(path)
+    if NAMED.search(name):
+        return open_tfrecord(path)
+    if name.endswith(".rec"):
+        return RecordIOSource(path)
+    if name.endswith(".parquet"):
+        return ParquetSource(path)
+    if lmdb_file(path):
+        return LmdbSource(path)
+    if name.endswith(".zip") or zipfile.is_zipfile(path):
         return ArchiveSource(path)
-    raise FacemaeError(f"{path}: this is no folder, no zip and no face set directory; unpack it and name the folder.")
+    raise FacemaeError(
+        f"{path}: this is no folder, no zip, tar or TFRecord file and no TFDS directory; unpack it and name the folder."
+    )
+
+
+def _open_folder(path: Path) -> Source:
+    if find_versions(path):
+        return open_tfds(path)
+    if recordio_file(path):  # before folders of people: converters leave some of the images beside it
+        return RecordIOSource(path)
+    if lmdb_file(path):
+        return LmdbSource(path)
+    if _holds_people(path):
+        return FolderSource(path)
+    if parquet_files(path):
+        return ParquetSource(path)
+    if tar_files(path):
+        return TarSource(path)
+    if tfrecord_files(path):
+        listed = tface_list(path)
+        return TFaceSource(path, listed) if listed else open_tfrecord(path)
+    return FolderSource(path)
+
+
+def _holds_people(path: Path) -> bool:
+    """Whether a folder right inside holds an image: then shards beside it are not what is meant."""
+    folders = (entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    try:
+        return any(not why_ignored(f"{folder.name}/{file.name}") for folder in folders for file in folder.iterdir())
+    except PermissionError:
+        return True  # the reader of folders names the one that may not be read

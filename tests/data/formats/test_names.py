@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from facemae_jax.data.formats.names import check_names, identity_of, why_ignored
+from facemae_jax.data.formats.names import check_names, ending_of, file_for, identity_of, number_name, why_ignored
 from facemae_jax.types import FacemaeError
 
 
@@ -76,3 +76,47 @@ def test_image_names_in_two_forms_and_a_sign_that_becomes_ascii():
 def test_broken_name_is_refused():
     with pytest.raises(FacemaeError, match=r"here: the file name 'a\\udcff' is not valid UTF-8"):
         check_names(["a\udcff/1.jpg"], ["a\udcff"], "here")
+
+
+@pytest.mark.parametrize(
+    "names", [["e\u0301\u0323", "e\u0323\u0301"], ["e\u0323\u0301", "\u1eb9\u0301"], ["\u1eb9\u0301", "\u00e9\u0323"]]
+)
+def test_any_two_forms_of_one_name(names):
+    for pair in (names, names[::-1]):
+        with pytest.raises(FacemaeError, match="Unicode form"):
+            check_names([f"{name}/1.jpg" for name in pair], ["x"], "here")
+    check_names(["e\u0301/1.jpg", "\u00e8/1.jpg"], ["e\u0301", "\u00e8"], "here")
+
+
+def test_numbers_sort_as_their_labels():
+    assert [number_name(label, 120) for label in (0, 7, 120)] == ["000", "007", "120"] and number_name(0, 0) == "0"
+
+
+def test_the_ending_follows_the_bytes():
+    starts = {"jpg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n", "webp": b"RIFF\0\0\0\0WEBPVP8 ", "bmp": b"BM6"}
+    assert {ending: ending_of(data + bytes(9), "x") for ending, data in starts.items()} == {e: e for e in starts}
+    with pytest.raises(FacemaeError, match="record k: this is no JPEG, PNG, WebP or BMP"):
+        ending_of(b"RIFF\0\0\0\0WAVE", "record k")
+
+
+@pytest.mark.parametrize(
+    ("key", "identity", "ending", "file"),
+    [
+        ("ada/1.jpeg", "ada", "jpg", "ada/1.jpeg"),
+        ("ada/1.PNG", "ada", "jpg", "ada/1.PNG.jpg"),
+        ("x/ada/1.png", "x/ada", "png", "x/ada/1.png"),
+        ("9f3c", "0007", "jpg", "0007/9f3c.jpg"),
+        ("bo/old/2", "bo", "webp", "bo/old_2.webp"),
+        ("adam/1.jpg", "ada", "jpg", "ada/adam_1.jpg"),
+        (".x", "a", "jpg", "a/_.x.jpg"),
+    ],
+)
+def test_where_a_record_lies_in_a_folder(key, identity, ending, file):
+    assert file_for(key, identity, ending, "x") == file
+    assert not why_ignored(file)
+
+
+@pytest.mark.parametrize("identity", ["..", "a/../b", "/a", "", ".", "a\0b"])
+def test_identities_that_lead_out_are_refused(identity):
+    with pytest.raises(FacemaeError, match="cannot be a path in a folder"):
+        file_for("k", identity, "jpg", "x")

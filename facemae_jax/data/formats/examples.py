@@ -1,0 +1,221 @@
+"""Faces in records that are ``tf.train.Example`` messages, whatever files they lie in: features found by name, without TensorFlow.
+
+Reading the files is the business of ``tfrecord`` and ``tfds_source``; a face set of this package has its own reader.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from facemae_jax import logs
+from facemae_jax.data.formats.columns import IMAGES, KEYS, LABELS, choose
+from facemae_jax.data.formats.lazy_keys import LazyKeys, Texts, own_or
+from facemae_jax.data.formats.names import number_name
+from facemae_jax.data.images import BadImage
+from facemae_jax.types import FacemaeError
+
+
+class RecordFile(Protocol):
+    """A file of records; ``place`` is a number by which it finds one again."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    def records(self) -> Iterator[tuple[int, bytes]]:
+        """(place, bytes) of every record, in order.
+
+        Raises:
+            FacemaeError: a damaged file.
+        """
+
+    def read(self, place: int) -> bytes:
+        """The record at a place. Safe in several threads.
+
+        Raises:
+            FacemaeError: a damaged record.
+        """
+
+
+class Features(NamedTuple):
+    """Names of the features that hold the image, the label and (or "") the key."""
+
+    image: str
+    label: str
+    key: str = ""
+
+
+class ExampleSource:
+    """The images of all records, in the order of their keys.
+
+    Opening it reads every record once, for labels stand beside the images. A key is the record's own (feature ``key``,
+    ``filename`` …) where all of them differ, else ``FILE/NUMBER``. A label that is a number becomes a name of equally many digits, so
+    that sorting names keeps their order; text is the name itself. Memory: the keys and 36 bytes per record.
+
+    Attributes:
+        keys: sorted.
+        ignored: records with a negative label, which says that it is not known.
+
+    Args:
+        path: the whole, for errors.
+        files: in order.
+        features: their names; None: found in the first record.
+        names: of the people, by label, where they are known.
+        image, label: names that the user tells, if ``features`` is None.
+        lengths: records that each file must hold, where that is known.
+
+    Raises:
+        FacemaeError: features that are not there or cannot be told, a damaged file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        files: Sequence[RecordFile],
+        features: Features | None = None,
+        names: Sequence[str] | None = None,
+        *,
+        image: str = "",
+        label: str = "",
+        lengths: Sequence[int] | None = None,
+    ):
+        self.path, self.ignored = path, Counter[str]()
+        self._files, self._names, self._features = files, names, features
+        self._told = (image, label)
+        file_n, place_n, whom_n = array("i"), array("q"), array("q")
+        own, numbered, texts = Texts(), Texts(), {}  # type: Texts, Texts, dict[str, int]
+        with logs.progress(len(files), f"listing {path.name}", "files") as bar:
+            for number, file in enumerate(files):
+                count = -1
+                for count, (place, data) in enumerate(file.records()):
+                    where = f"{file.path}, record {count}"
+                    feature = self._parse(data, where)
+                    whom = self._label(feature, where, texts)
+                    if whom is None:
+                        self.ignored["records without a label (-1)"] += 1
+                        continue
+                    file_n.append(number)
+                    place_n.append(place)
+                    whom_n.append(whom)
+                    numbered.append(f"{file.path.name}/{count:08d}")
+                    if len(own) == len(numbered) - 1 and (key := self._own_key(feature)):
+                        own.append(key)
+                if lengths is not None and count + 1 != lengths[number]:
+                    raise FacemaeError(
+                        f"{file.path}: holds {count + 1} records where {lengths[number]} are told; it is damaged or cut off: copy it again."
+                    )
+                bar.update(1)
+        keys, order_n = own_or(own, numbered)
+        self.keys = LazyKeys(len(keys), lambda position: keys[int(order_n[position])])
+        self._file_n, self._place_n = np.array(file_n, np.int32)[order_n], np.array(place_n, np.int64)[order_n]
+        self._whom_n = np.array(whom_n, np.int64)[order_n]
+        self._texts = list(texts)
+        self._top = int(self._whom_n.max(initial=0))
+
+    def identity(self, position: int) -> str:
+        """Whom an image shows."""
+        whom = int(self._whom_n[position])
+        if self._texts:
+            return self._texts[whom]
+        return self._names[whom] if self._names else number_name(whom, self._top)
+
+    def where(self, position: int) -> str:
+        """The record, for errors."""
+        return f"{self._files[self._file_n[position]].path}, record {self.keys[position]}"
+
+    def read(self, position: int) -> bytes:
+        """The encoded image of a record.
+
+        Raises:
+            BadImage: a damaged record.
+        """
+        where = self.where(position)
+        try:
+            data = self._files[self._file_n[position]].read(int(self._place_n[position]))
+            return value_of(self._parse(data, where), self._chosen.image, where)
+        except BadImage:
+            raise
+        except FacemaeError as error:
+            raise BadImage(where, f"the record cannot be read ({error})") from error
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    @property
+    def _chosen(self) -> Features:
+        assert self._features is not None  # found in the first record
+        return self._features
+
+    def _parse(self, data: bytes, where: str) -> Any:
+        feature = parse_example(data, where)
+        if self._features is None:
+            self._features = self._find(feature, where)
+        return feature
+
+    def _find(self, feature: Any, where: str) -> Features:
+        filled = {name: value.WhichOneof("kind") for name, value in feature.items()}
+        texts = [name for name, kind in filled.items() if kind == "bytes_list"]
+        unsaid = [name for name in texts if name not in (*LABELS, *KEYS)]
+        image = choose("image", texts if self._told[0] else unsaid, self._told[0], IMAGES, where)
+        label = choose("label", [n for n in filled if n != image], self._told[1], LABELS, where)
+        key = next((name for name in KEYS if filled.get(name) == "bytes_list" and name not in (image, label)), "")
+        return Features(image, label, key)
+
+    def _label(self, feature: Any, where: str, texts: dict[str, int]) -> int | None:
+        value = value_of(feature, self._chosen.label, where)
+        if isinstance(value, bytes):
+            try:
+                return texts.setdefault(value.decode(), len(texts))
+            except UnicodeDecodeError as error:
+                raise FacemaeError(
+                    f"{where}: the label {value[:20]!r} is not valid UTF-8; write names as UTF-8."
+                ) from error
+        if texts or value != int(value) or (self._names and value >= len(self._names)):
+            raise FacemaeError(
+                f"{where}: the label {value} is no whole number or name like those before it; write labels in one form."
+            )
+        return int(value) if value >= 0 else None
+
+    def _own_key(self, feature: Any) -> str:
+        name = self._chosen.key
+        value: Sequence[bytes] = feature[name].bytes_list.value if name and name in feature else ()
+        return value[0].decode("utf-8", "replace") if len(value) == 1 else ""
+
+
+def parse_example(data: bytes, where: str) -> Any:
+    """Name → feature of a serialized ``tf.train.Example``.
+
+    Raises:
+        FacemaeError: it is none.
+    """
+    from google.protobuf.message import DecodeError
+    from tensorflow_datasets.proto import tf_example_pb2  # takes over a second, which --help need not wait for
+
+    try:
+        return tf_example_pb2.Example.FromString(data).features.feature
+    except DecodeError as error:
+        raise FacemaeError(
+            f"{where}: this is no tf.train.Example ({error}); only records of that form are read."
+        ) from error
+
+
+def value_of(feature: Any, name: str, where: str) -> Any:
+    """The one value of a feature: bytes or a number.
+
+    Raises:
+        FacemaeError: it is not there, or holds more than one.
+    """
+    found = feature[name] if name in feature else None
+    kind = found.WhichOneof("kind") if found is not None else None
+    values: Sequence[Any] = getattr(found, kind).value if kind else ()
+    if len(values) != 1:
+        raise FacemaeError(
+            f"{where}: the feature {name} holds {len(values)} values, one was expected; convert the records, or leave this one out."
+        )
+    return values[0]

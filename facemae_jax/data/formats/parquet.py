@@ -1,0 +1,263 @@
+"""Faces in Parquet files, both ways: image columns as Hugging Face ``datasets`` writes them, and plain columns of encoded images.
+
+An image column is a struct of ``bytes`` and ``path``, or bytes. The identity is a ``ClassLabel`` (whose names stand in the schema's
+metadata under "huggingface"), whole numbers, or text.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facemae_jax.data.face_set import FaceSet
+from facemae_jax.data.formats.lazy_keys import LazyKeys, Texts
+from facemae_jax.data.formats.names import MAX_FILE, number_name
+from facemae_jax.data.formats.parquet_columns import find_columns, of_one_split, people_in
+from facemae_jax.data.formats.staged import staged_folder
+from facemae_jax.data.images import BadImage
+from facemae_jax.types import FacemaeError
+
+GROUP = 100  # rows of a row group, as Hugging Face writes images: what must be read for one
+BATCH = 64  # rows that are decoded together
+KEPT = 4  # batches that are kept: readers ask in order, but not quite
+MANY = 100_000  # people beyond which their numbers are not listed in every file
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """The Parquet files right inside a folder or its ``data``, in the order of their names."""
+    found = [*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]
+    return sorted(found, key=lambda file: f"{file.relative_to(folder).as_posix()}/")
+
+
+class ParquetSource:
+    """The images in a Parquet file, or in all those of a folder (of several splits ``train``), in the order of their keys.
+
+    Keys are the column ``key`` (or ``filename`` …) where it ascends from row to row, as :func:`write_parquet` writes it, else
+    ``FILE/ROW``: so that images are always read in the order in which they lie, a batch of rows at a time. Numbers that are no
+    ``ClassLabel`` become names of equally many digits. Memory: 12 bytes per image, with a key column 8 more and the keys; of images
+    a few hundred, whatever the size of the row groups.
+
+    Attributes:
+        keys: sorted.
+        ignored: rows with no label or a negative one, files of other splits.
+
+    Args:
+        path: the file or folder.
+        image, label: names of the columns; "" finds them: the image column of the metadata, a ``ClassLabel``, or by usual names.
+
+    Raises:
+        FacemaeError: damaged files, columns that are not there or cannot be told, shards that differ.
+    """
+
+    def __init__(self, path: Path, *, image: str = "", label: str = ""):
+        self.path, self.ignored = path, Counter[str]()
+        self._files = of_one_split(path, parquet_files(path) if path.is_dir() else [path], self.ignored)
+        self._lock = threading.Lock()
+        self._batches: OrderedDict[tuple[int, int, int], Any] = OrderedDict()
+        self._open: tuple[int, Any] | None = None
+        self._walk: tuple[int, int, int, Iterator[Any]] | None = None  # file, row group, next row, batches from there
+        with self._parquet(0) as first:
+            self._columns = find_columns(first.schema_arrow, image, label, self._files[0])
+        self._list()
+
+    def identity(self, position: int) -> str:
+        """Whom an image shows."""
+        whom = int(self._whom_n[position])
+        return self._names[whom] if self._names else number_name(whom, self._top)
+
+    def where(self, position: int) -> str:
+        """The row, for errors."""
+        file, row = self._place(position)
+        return f"{self._files[file]}, row {row}"
+
+    def read(self, position: int) -> bytes:
+        """The encoded image of a row.
+
+        Raises:
+            BadImage: a row without bytes, or a damaged part of the file.
+        """
+        import pyarrow
+
+        file, row = self._place(position)
+        try:
+            with self._lock:
+                value = self._row(file, row)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise BadImage(self.where(position), f"the file is damaged here ({error})") from error
+        data = value.get("bytes") if isinstance(value, dict) else value
+        if data is None:
+            other = value.get("path") if isinstance(value, dict) else None
+            raise BadImage(
+                self.where(position), f"only the path {other!r} is there, no image" if other else "there is no image"
+            )
+        if len(data) > MAX_FILE:
+            raise BadImage(self.where(position), f"it has more than {MAX_FILE:,} bytes")
+        return data
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        with self._lock:
+            if self._open:
+                self._open[1].close()
+            self._open = self._walk = None
+            self._batches.clear()
+
+    def _place(self, position: int) -> tuple[int, int]:
+        row = int(self._rows_n[position])
+        file = int(np.searchsorted(self._ends_f, row, side="right"))
+        return file, row - int(self._ends_f[file - 1] if file else 0)
+
+    def _parquet(self, file: int) -> Any:
+        return _opened(self._files[file])
+
+    def _list(self) -> None:
+        columns, texts, known = self._columns, Texts(), dict[str, int]()
+        whom, groups, ends = [], [], []  # of every file: labels; ends of its row groups
+        for number, path in enumerate(self._files):
+            with self._parquet(number) as parquet:
+                if find_columns(parquet.schema_arrow, columns.image, columns.label, path) != columns:
+                    raise FacemaeError(
+                        f"{path}: has other columns or names of people than {self._files[0]}; name one of the two."
+                    )
+                sizes = [parquet.metadata.row_group(g).num_rows for g in range(parquet.metadata.num_row_groups)]
+                groups.append(np.cumsum(sizes, dtype=np.int64))
+                ends.append(parquet.metadata.num_rows)
+                wanted = [columns.label, *([columns.key] if columns.key else [])]
+                labels = [np.zeros(0, np.int32)]
+                try:
+                    for batch in parquet.iter_batches(1 << 16, columns=wanted):
+                        labels.append(people_in(batch.column(columns.label), columns, known, path))
+                        if columns.key:
+                            for own_key in batch.column(columns.key):
+                                texts.append(own_key.as_py() or "")
+                except _arrow_errors() as error:
+                    raise FacemaeError(f"{path}: its labels cannot be read ({error}); copy the file again.") from error
+                whom.append(np.concatenate(labels))
+        self._groups_f, self._ends_f = groups, np.cumsum(ends, dtype=np.int64)
+        whom_n = np.concatenate(whom)
+        self._rows_n = np.flatnonzero(whom_n >= 0)
+        if without := len(whom_n) - len(self._rows_n):
+            self.ignored["rows without a label"] += without
+        self._whom_n = whom_n[self._rows_n]
+        self._top = int(self._whom_n.max(initial=0))
+        self._names: Sequence[str] = list(known) or columns.names or ()
+        own, most = bool(columns.key) and texts.ascending(), int(max(ends, default=0))
+        inside = [file.relative_to(self.path).as_posix() if file != self.path else file.name for file in self._files]
+
+        def key(position: int) -> str:
+            if own:
+                return texts[int(self._rows_n[position])]
+            file, row = self._place(position)
+            return f"{inside[file]}/{number_name(row, most)}"
+
+        self.keys = LazyKeys(len(self._rows_n), key)
+
+    def _row(self, file: int, row: int) -> Any:
+        """The value of an image column, through the batches; called under the lock."""
+        group = int(np.searchsorted(self._groups_f[file], row, side="right"))
+        row -= int(self._groups_f[file][group - 1] if group else 0)
+        wanted = (file, group, row // BATCH)
+        while wanted not in self._batches:
+            self._step(wanted)
+        self._batches.move_to_end(wanted)
+        return self._batches[wanted][row % BATCH].as_py()
+
+    def _step(self, wanted: tuple[int, int, int]) -> None:
+        """Decode one more batch of a row group, from its beginning where the walk has left it or is past it."""
+        file, group, number = wanted
+        if self._walk is None or self._walk[:2] != (file, group) or self._walk[2] > number:
+            if self._open is None or self._open[0] != file:
+                if self._open:
+                    self._open[1].close()
+                self._open = file, self._parquet(file)
+            batches = self._open[1].iter_batches(BATCH, row_groups=[group], columns=[self._columns.image])
+            self._walk = file, group, 0, batches
+        _, _, at, batches = self._walk
+        try:
+            self._batches[file, group, at] = next(batches).column(0)
+        except StopIteration:
+            raise OSError("a row group ends early") from None
+        self._walk = file, group, at + 1, batches
+        while len(self._batches) > KEPT:
+            self._batches.popitem(last=False)
+
+
+def _arrow_errors() -> tuple[type[BaseException], ...]:
+    import pyarrow
+
+    return (pyarrow.ArrowException, OSError)
+
+
+def _opened(path: Path) -> Any:
+    from pyarrow import parquet
+
+    try:
+        return parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
+    except _arrow_errors() as error:
+        raise FacemaeError(f"{path}: this is no whole Parquet file ({error}); copy it again.") from error
+
+
+def write_parquet(faces: FaceSet, out: Path, *, shard_records: int = 10_000) -> Path:
+    """Write ``train-00000-of-0000N.parquet`` with the columns ``image`` (Hugging Face), ``label`` and ``key``.
+
+    ``datasets.load_dataset(out)`` reads them, and so does every Parquet reader. Images are taken byte for byte, and not compressed
+    again. Rows are sorted by key. The label is a ``ClassLabel`` with the face set's names of the people, or their numbers where it
+    keeps no names; with more than 100,000 numbered people it is a plain whole number. The same records, the same pyarrow: the same
+    bytes. Memory: one row group of images.
+
+    Args:
+        faces: the records.
+        out: a folder that must not exist.
+        shard_records: rows per file.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FacemaeError: a folder that exists.
+        OSError: a full disk.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    keys = faces.keys()
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    names = faces.identity_names
+    if names == [
+        str(label) for label in range(len(names))
+    ]:  # sorted by their names they would leave the order of the labels
+        names = [number_name(label, len(names) - 1) for label in range(len(names))]
+    numbered = len(names) > MANY and all(name.isdigit() for name in names)
+    value = {"dtype": "int64", "_type": "Value"} if numbered else {"names": names, "_type": "ClassLabel"}
+    features = {"image": {"_type": "Image"}, "label": value, "key": {"dtype": "string", "_type": "Value"}}
+    schema = pa.schema(
+        [
+            ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            ("label", pa.int64()),
+            ("key", pa.string()),
+        ],
+        {"huggingface": json.dumps({"info": {"features": features}}, ensure_ascii=False)},
+    )
+    shards = -(-len(order) // shard_records)
+    with staged_folder(out) as partial:
+        for shard in range(shards):
+            file = partial / f"train-{shard:05d}-of-{shards:05d}.parquet"
+            with parquet.ParquetWriter(
+                file, schema, compression="none", use_dictionary=False, write_statistics=["label", "key"]
+            ) as made:
+                rows = order[shard * shard_records : (shard + 1) * shard_records]
+                for start in range(0, len(rows), GROUP):
+                    records = [faces[position] for position in rows[start : start + GROUP]]
+                    table = {
+                        "image": [{"bytes": record.image, "path": None} for record in records],
+                        "label": [record.label for record in records],
+                        "key": [record.key for record in records],
+                    }
+                    made.write_table(pa.Table.from_pydict(table, schema), row_group_size=GROUP)
+    return out

@@ -1,0 +1,229 @@
+"""Faces in tar files: ``identity/image.jpg`` of any nesting, or WebDataset shards, where a sample's files share a name up to the first dot.
+
+Whom an image shows: the ``identity`` in its ``.json``; else its ``.cls``, a number or a name; else, where it lies in no folder, the
+label in its ``.json`` or its ``.txt``; else the folder that holds it. A sample's files follow one another. ``webdataset`` writes such
+shards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from facemae_jax import logs
+from facemae_jax.data.formats.brace import expand_braces
+from facemae_jax.data.formats.columns import LABELS
+from facemae_jax.data.formats.lazy_keys import LazyKeys, Texts, own_or
+from facemae_jax.data.formats.names import ENDINGS, MAX_FILE, identity_of, number_name, why_ignored
+from facemae_jax.data.formats.tar_members import Member, members
+from facemae_jax.data.formats.unpacked import unpacked
+from facemae_jax.data.images import BadImage
+from facemae_jax.types import FacemaeError
+
+TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
+LABEL_ENDINGS = ("cls", "json", "txt")
+MAX_LABEL = 1 << 20  # bytes of a label file
+
+
+def tar_files(folder: Path) -> list[Path]:
+    """The tars right inside a folder, sorted."""
+    return sorted(path for path in folder.iterdir() if path.name.lower().endswith(TAR_ENDINGS) and path.is_file())
+
+
+class TarSource:
+    """The images of one tar or of several shards, in the order of their keys; read by several threads.
+
+    Keys are the ``key`` fields of the ``.json`` files where all have one and they differ; else names of the members, with several
+    shards below the name of the shard. Opening it reads headers and label files alone. Memory: the keys and 40 bytes per image.
+
+    Attributes:
+        keys: sorted.
+        ignored: what was left aside → how often.
+
+    Args:
+        path: a tar, plain or gzipped; a pattern such as ``faces-{000..099}.tar``; or a folder of tars.
+
+    Raises:
+        FacemaeError: no whole tar, one that is refused, or labels that cannot be read.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self.ignored = path, Counter[str]()
+        self._files = tar_files(path) if path.is_dir() else [path] if path.is_file() else expand_braces(path)
+        self._plain: dict[int, BinaryIO] = {}
+        found = _Found()
+        with logs.progress(len(self._files), f"listing {path.name}", "files") as bar:
+            for number, file in enumerate(self._files):
+                self._list(number, file, found)
+                bar.update(1)
+        keys, order_n = own_or(found.own, found.names)
+        self.keys = LazyKeys(len(keys), lambda position: keys[int(order_n[position])])
+        self._file_n, self._start_n, self._size_n, self._whom_n = (
+            np.array(part, np.int64 if part.typecode == "q" else np.int32)[order_n]
+            for part in (found.file_n, found.start_n, found.size_n, found.whom_n)
+        )
+        self._people = _names(list(found.people))
+
+    def identity(self, position: int) -> str:
+        """Whom an image shows."""
+        return self._people[self._whom_n[position]]
+
+    def where(self, position: int) -> str:
+        """The member, for errors."""
+        return f"{self._files[self._file_n[position]]}, member {self.keys[position]}"
+
+    def read(self, position: int) -> bytes:
+        """The bytes of an image file.
+
+        Raises:
+            BadImage: a file far too large for an image, or a tar that has become shorter.
+        """
+        number, start, size = (int(part[position]) for part in (self._file_n, self._start_n, self._size_n))
+        if size > MAX_FILE:
+            raise BadImage(self.where(position), f"the file has {size:,} bytes, more than {MAX_FILE:,}")
+        if number in self._plain:
+            data = os.pread(self._plain[number].fileno(), size, start)
+        else:
+            with open(self._files[number], "rb", buffering=0) as file:
+                data = os.pread(file.fileno(), size, start)
+        if len(data) < size:
+            raise BadImage(self.where(position), "the tar has become shorter since it was opened")
+        return data
+
+    def close(self) -> None:
+        """Let go of what was unpacked."""
+        for file in self._plain.values():
+            file.close()
+
+    def _list(self, number: int, path: Path, found: _Found) -> None:
+        if not path.is_file():
+            raise FacemaeError(f"{path}: no such file; correct the pattern, or copy the missing shard.")
+        plain = unpacked(path)
+        if plain is not None:
+            self._plain[number] = plain
+        above = f"{path.name.partition('.')[0]}/" if len(self._files) > 1 else ""
+        with contextlib.nullcontext(plain) if plain else open(path, "rb") as file:
+            sample: list[Member] = []
+            base = ""
+            for member in members(file, str(path)):
+                name = _safe(member.name, path)
+                if member.aside:
+                    self.ignored[member.aside] += 1
+                    continue
+                if sample and _base(name) != base:
+                    self._take(sample, file, path, number, above, found)
+                    sample = []
+                base = _base(name)
+                sample.append(member._replace(name=name))
+            self._take(sample, file, path, number, above, found)
+
+    def _take(
+        self, sample: Sequence[Member], file: BinaryIO, path: Path, number: int, above: str, found: _Found
+    ) -> None:
+        """Note the images among files that share a name up to the first dot."""
+        labels: dict[str, Member] = {}
+        if any(not why_ignored(f"folder/{member.name}") for member in sample):  # else there is nothing to label
+            labels = {ending: member for member in sample if (ending := _ending(member.name)) in LABEL_ENDINGS}
+        told, key = _label(labels, file, path)
+        for member in sample:
+            if told is None:
+                reason = why_ignored(member.name)
+            elif member in labels.values():
+                continue
+            else:
+                reason = why_ignored(f"folder/{member.name}")
+                if not reason and f".{_ending(member.name)}" not in ENDINGS:
+                    reason = "further images of a sample"  # such as face.mask.png beside face.jpg
+            if reason:
+                self.ignored[reason] += 1
+                continue
+            whom = told if told is not None else identity_of(member.name)
+            if key:
+                found.own.append(key)
+            found.names.append(above + member.name)
+            found.file_n.append(number)
+            found.start_n.append(member.start)
+            found.size_n.append(member.size)
+            found.whom_n.append(found.people.setdefault(whom, len(found.people)))
+
+
+class _Found:
+    """The listing as it grows, in the order of the members."""
+
+    def __init__(self) -> None:
+        self.names, self.own = Texts(), Texts()
+        self.file_n, self.start_n, self.size_n, self.whom_n = array("i"), array("q"), array("q"), array("i")
+        self.people: dict[str, int] = {}
+
+
+def _label(labels: dict[str, Member], file: BinaryIO, path: Path) -> tuple[str | None, str]:
+    """(whom the images of a sample show, None where no file says it; their key, "" where none is given)."""
+    texts = {}
+    for ending, member in labels.items():
+        if member.size > MAX_LABEL:
+            raise FacemaeError(f"{path}, member {member.name}: a label of {member.size:,} bytes; this is no label.")
+        file.seek(member.start)
+        try:
+            texts[ending] = file.read(member.size).decode()
+            if ending == "json":
+                texts["fields"] = json.loads(texts["json"])
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            raise FacemaeError(
+                f"{path}, member {member.name}: the label cannot be read ({error}); write it as UTF-8{' JSON' if ending == 'json' else ''}."
+            ) from error
+    fields: Any = texts.get("fields")
+    fields = fields if isinstance(fields, dict) else {}
+    key = fields.get("key", "")
+    key = key if isinstance(key, str) else ""
+    if isinstance(fields.get("identity"), str):
+        return fields["identity"], key
+    if "cls" in texts:
+        return texts["cls"].strip(), key
+    if "/" in next((member.name for member in labels.values()), "/"):
+        return None, ""  # beside images in folders a text says something else
+    if "json" in texts:
+        name = next((name for name in LABELS if isinstance(fields.get(name), str | int)), "")
+        if name:
+            return str(fields[name]).strip(), key
+        if "txt" not in texts:
+            member = labels["json"]
+            raise FacemaeError(
+                f"{path}, member {member.name}: it has no field that says whom the image shows; call it {LABELS[0]}."
+            )
+    return (texts["txt"].strip(), key) if "txt" in texts else (None, "")
+
+
+def _safe(name: str, path: Path) -> str:
+    parts = name.split("/")
+    if parts[0] == "" or ".." in parts:
+        raise FacemaeError(
+            f"{path}: the member {name!r} leads out of the tar; such a tar is not trusted: make it again from the images."
+        )
+    return "/".join(part for part in parts if part not in ("", "."))
+
+
+def _base(name: str) -> str:
+    """What WebDataset takes for the key of a sample: the path up to the first dot of the file's name."""
+    folder, stroke, file = name.rpartition("/")
+    return folder + stroke + file.partition(".")[0]
+
+
+def _ending(name: str) -> str:
+    """All after the first dot of the file's name, small."""
+    return name.rpartition("/")[2].partition(".")[2].lower()
+
+
+def _names(people: list[str]) -> list[str]:
+    """Names of the people; where all are numbers, of equally many digits, so that sorting keeps their order."""
+    if not all(name.isascii() and name.isdigit() for name in people):
+        return people
+    numbers = [int(name) for name in people]
+    return [number_name(number, max(numbers, default=0)) for number in numbers]
