@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from facemae_jax import logs
-from facemae_jax.report import compare_page
-from facemae_jax.report.compare_page import Run
+from facemae_jax.report import compare_page, compared
+from facemae_jax.report.compared import Run
 from facemae_jax.types import FacemaeError
 
 SUMMARY = "finished runs or sweeps side by side on one page (compare.html)"
@@ -89,14 +89,14 @@ def _run(report: Path) -> Run:
         ("hardware", f"{hardware['devices']} × {hardware['device']}, {hardware['cpus']} CPU cores"),
         ("code", done["commit"]),
     ]
-    return compare_page.run_of(done["config_name"], figures.get("verify"), figures["audit"], facts)
+    return compared.run_of(done["config_name"], figures.get("verify"), figures["audit"], facts)
 
 
 def _sweep(folder: Path) -> Run:
     sweep = json.loads((folder / "sweep.json").read_text())
     if not sweep["settings"]:
         raise FacemaeError(f"{folder}: no point of this sweep is complete yet; continue it with the verb sweep.")
-    return compare_page.sweep_of(f"sweep of {sweep['config']}", sweep)
+    return compared.sweep_of(f"sweep of {sweep['config']}", sweep)
 
 
 def _done(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from facemae_jax import logs
-from facemae_jax.chain import grid, settings, sweep, sweep_files
+from facemae_jax.chain import grid, settings, sweep, sweep_files, sweep_preview
 from facemae_jax.chain.runner import claimed, locked
 from facemae_jax.processes import barrier, first, from_first
 from facemae_jax.types import FacemaeError
@@ -142,4 +142,4 @@ def _dry(
         secret = secret_file or used / "private" / "secret"
         if not secret.is_file():
             secret = Path(scratch) / "secret"
-        return sweep.dry_run(sweep.make_sweep(config, axes, used, spec=spec, secret_file=secret), shard)
+        return sweep_preview.dry_run(sweep.make_sweep(config, axes, used, spec=spec, secret_file=secret), shard)

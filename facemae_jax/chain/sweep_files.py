@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from facemae_jax.chain import sweep_table
+from facemae_jax.chain import sweep_table, sweep_text
 from facemae_jax.chain.grid import Axis, shown
 from facemae_jax.chain.sweep import Point, Sweep, failures
 from facemae_jax.report import sweep_page
+from facemae_jax.report.leakages import OVERALL
 from facemae_jax.stages.inputs import Ref
 
 COMPLETE, FAILED, MISSING = "complete", "failed", "missing"
@@ -60,19 +61,29 @@ def write(sweep: Sweep) -> dict[str, Any]:
     """Write all files, the page last; gives back what ``points.json`` says."""
     points, rows = record(sweep), table(sweep)
     groups = sweep_table.summary(rows)
-    text = sweep_table.csv_text(rows, sweep.axes)
+    text = sweep_text.csv_text(rows, sweep.axes)
     title = f"Sweep of {sweep.name}"
     page = sweep_page.render(
         title=title, fields=_swept(sweep),
-        along=along(sweep.axes), groups=groups, cells=sweep_table.lines(groups) if groups else [],
+        along=along(sweep.axes), groups=groups,
         notes=notes(points, errors=False), csv=text,
         made=_made(sweep),
     )  # fmt: skip
     files = {
         "points.json": json.dumps(points, indent=1),
-        "sweep.json": json.dumps(points | {"figures": sweep_table.FIGURES, "rows": rows, "settings": groups}, indent=1),
+        "sweep.json": json.dumps(
+            points
+            | {
+                "figures": sweep_table.FIGURES,
+                "along": along(sweep.axes),
+                "rows": [row for row in rows if row["judge"] != OVERALL],
+                "settings": [group for group in groups if group["judge"] != OVERALL],
+                "worst": [group for group in groups if group["judge"] == OVERALL],  # over all judges
+            },
+            indent=1,
+        ),
         "sweep.csv": text,
-        "sweep.md": sweep_table.markdown(groups, title, notes(points)),
+        "sweep.md": sweep_text.markdown(groups, title, notes(points)),
         "report.html": page,
     }
     sweep.folder.mkdir(parents=True, exist_ok=True)

@@ -1,22 +1,31 @@
-"""The figures of many points: one row per point, variant and judge; means over seeds; CSV and Markdown. Numbers in, numbers and text out.
+"""The figures of many points: one row per point, variant and judge, and means over seeds. Numbers in, numbers out.
 
 All rates are shares of 1; ± after a mean over seeds is their standard deviation (n − 1), and n is their number.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from facemae_jax.chain.grid import Axis, shown
+from facemae_jax.report.equal_leakage import best_at
+from facemae_jax.report.leakages import LEAKAGES, OVERALL, SINGLE, STRONGEST, worst
+from facemae_jax.report.measured import Measure, measures
+from facemae_jax.report.results import OURS
 
 # Figure → what it is; the order of the columns. *_se: one standard error within a run.
 FIGURES = {
     "utility": "verification accuracy of a recognizer trained on the variant",
     "utility_se": "its standard error over folds",
+    "worst": "people found first by the strongest attacker with single images, over all judges; own source left out",
+    "worst_se": "its standard error",
+    "attackers": "how many attackers (judge and attack) the worst was taken over",
+    "best_distortion": "utility that the distortions of the same point reach at this worst or less, on lines between them",
+    "gap": "utility less that",
+    STRONGEST: "the same as worst, by this judge",
     "same_image_rank_1": "protected images whose own source is found first",
     "same_image_rank_1_se": "standard error",
     "same_identity_rank_1": "protected images whose person is found first, own source left out",
@@ -25,14 +34,42 @@ FIGURES = {
     "cosine_to_source": "mean cosine of protected image and own source",
     "matching_auc": "area under the ROC curve of matching with the own source",
     "matching_eer": "its equal error rate",
+    "aware_same_image_rank_1": "same image, attacker that learned from pairs of seen people",
+    "aware_same_identity_rank_1": "same identity, the same attacker",
+    "inversion_same_image_rank_1": "same image, after a network painted the original back",
+    "inversion_same_identity_rank_1": "same identity, the same",
+    "fusion_n": "images of a person fused, the most that enough people have",
+    "fusion_rank_1": "people found first with so many images fused, sources left out",
+    "linkage_same_image_d_sys": "D_sys of two releases, paintings of one original (0 … 1)",
+    "linkage_same_identity_d_sys": "D_sys of two releases, originals of one person (0 … 1)",
+    "membership_auc": "area under the ROC curve of telling the MAE's training images, whatever the judge",
+    "visible_share": "patches that are copies of the original's, whatever the judge",
     "chance_same_image": "same image, blind guess",
     "chance_same_identity": "same identity, blind guess",
     "ceiling_same_identity": "same identity, originals as queries",
 }
 AVERAGED = tuple(name for name in FIGURES if not name.endswith("_se"))
+TOLD = ("worst_judge", "worst_attack")  # columns of words
+# Figure → attack, question and figure of report.measured; the last two whatever the judge.
+SOURCES = {
+    "same_image_rank_1": ("retrieval", "same_image", "rank_1"),
+    "same_identity_rank_1": ("retrieval", "same_identity", "rank_1"),
+    "same_identity_map": ("retrieval", "same_identity", "map"),
+    "cosine_to_source": ("matching", "same_image", "cosine_mated"),
+    "matching_auc": ("matching", "same_image", "auc"),
+    "matching_eer": ("matching", "same_image", "eer"),
+    "aware_same_image_rank_1": ("aware", "same_image", "rank_1"),
+    "aware_same_identity_rank_1": ("aware", "same_identity", "rank_1"),
+    "inversion_same_image_rank_1": ("inversion", "same_image", "rank_1"),
+    "inversion_same_identity_rank_1": ("inversion", "same_identity", "rank_1"),
+    "linkage_same_image_d_sys": ("linkage", "same_image", "d_sys"),
+    "linkage_same_identity_d_sys": ("linkage", "same_identity", "d_sys"),
+    "visible_share": ("copy", "patches", "visible"),
+    "membership_auc": ("membership", "training", "auc"),
+}
 
 
-def measured(verify: Mapping[str, Any] | None, audit: Mapping[str, Any]) -> list[dict[str, Any]]:
+def measured(verify: Mapping[str, Any] | None, audit: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of one point.
 
     Args:
@@ -40,40 +77,74 @@ def measured(verify: Mapping[str, Any] | None, audit: Mapping[str, Any]) -> list
         audit: ``audit.json``.
 
     Returns:
-        ``variant``, ``judge``, ``independent`` and every figure of :data:`FIGURES`, None where it was not measured.
+        ``variant``, ``judge``, ``independent``, every figure of :data:`FIGURES`, None where it was not measured, :data:`TOLD`, and ``gaps``:
+        of the reconstruction, leakage → ``best`` (utility of distortions at that leakage) and ``gap``. After the judges' rows, one row per
+        variant with the judge :data:`OVERALL`: of every leakage the highest over all judges.
     """
-    rows = verify["rows"] if verify else []
-    utility = {row["name"]: row["accuracy"] for row in rows if row["kind"] == "recognizer"}
-    found = []
+    utility = {row["name"]: row["accuracy"] for row in verify["rows"] if row["kind"] == "recognizer"} if verify else {}
+    found, rows = measures(audit), []
+    variants = dict.fromkeys([*(name for judge in audit["judges"] for name in judge["variants"]), *utility])
     for judge in audit["judges"]:
-        ceiling = judge["ceiling"]["same_identity"]
-        for variant in dict.fromkeys([*judge["variants"], *utility]):
-            row: dict[str, Any] = dict.fromkeys(FIGURES)
+        for variant in variants:
+            mine = [one for one in found if one.judge in ("", judge["name"]) and one.variant in ("", variant)]
+            row: dict[str, Any] = dict.fromkeys([*FIGURES, *TOLD]) | _figures(mine, variant)
             if variant in utility:
                 row |= {"utility": utility[variant]["mean"], "utility_se": utility[variant]["standard_error"]}
-            if variant in judge["variants"]:
-                row |= _leakage(judge["variants"][variant]) | {
-                    "ceiling_same_identity": ceiling and ceiling["rank"]["1"]
-                }
-            found.append({"variant": variant, "judge": judge["name"], "independent": judge["independent"]} | row)
-    return found
+            if most := worst(found, variant):
+                row |= {"worst": most.value, "worst_se": most.error, "attackers": most.among}
+                row |= {"worst_judge": most.judge, "worst_attack": SINGLE[most.attack]}
+            if own := worst(found, variant, judge["name"]):
+                row[STRONGEST] = own.value
+            rows.append({"variant": variant, "judge": judge["name"], "independent": judge["independent"]} | row)
+    rows += [_over_judges([row for row in rows if row["variant"] == variant]) for variant in variants]
+    for row in rows:
+        row["gaps"] = _gaps(row, rows) if row["variant"] == OURS else {}
+    overall = {row["variant"]: row["gaps"].get(STRONGEST, {}) for row in rows if row["judge"] == OVERALL}
+    for row in rows:
+        row |= {"best_distortion": overall[row["variant"]].get("best"), "gap": overall[row["variant"]].get("gap")}
+    return rows
 
 
-def _leakage(attacked: Mapping[str, Any]) -> dict[str, Any]:
-    figures: dict[str, Any] = {}
+def _figures(mine: Sequence[Measure], variant: str) -> dict[str, Any]:
+    """What one judge found behind one variant, and what was found without a judge."""
+    by = {(one.attack, one.question, one.figure): one for one in mine if one.n is None}
+    figures: dict[str, Any] = {name: by[source].value for name, source in SOURCES.items() if source in by}
+    if variant != OURS:
+        figures.pop("membership_auc", None)  # of the MAE, which painted nothing else
     for question in ("same_image", "same_identity"):
-        if asked := attacked["retrieval"][question]:
-            figures[f"{question}_rank_1"] = asked["rank"]["1"]
-            figures[f"{question}_rank_1_se"] = asked["standard_error"]["rank_1"]
-            figures[f"chance_{question}"] = asked["chance"]["rank"]["1"]
+        if one := by.get(("retrieval", question, "rank_1")):
+            figures |= {f"{question}_rank_1_se": one.error, f"chance_{question}": one.chance}
             if question == "same_identity":
-                figures["same_identity_map"] = asked["map"]
-    matching = attacked["matching"]
-    return figures | {
-        "cosine_to_source": matching["mated"]["mean"],
-        "matching_auc": matching["auc"],
-        "matching_eer": matching["eer"],
-    }
+                figures["ceiling_same_identity"] = one.ceiling
+    fused = [
+        one for one in mine
+        if (one.attack, one.question, one.figure) == ("fusion", "same_identity", "rank_1") and one.n
+    ]  # fmt: skip
+    if fused:
+        most = max(fused, key=lambda one: one.n or 0)
+        figures |= {"fusion_n": most.n, "fusion_rank_1": most.value}
+    return figures
+
+
+def _over_judges(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of one variant, the highest of every leakage; what no judge has a say in stays."""
+    same = ("utility", "utility_se", "worst", "worst_se", "attackers", "membership_auc", "visible_share", "fusion_n")
+    chances = ("chance_same_image", "chance_same_identity", "ceiling_same_identity")
+    row = dict(rows[0]) | dict.fromkeys(name for name in FIGURES if name not in same)
+    for name in (*LEAKAGES, *chances):
+        row[name] = max((own[name] for own in rows if own[name] is not None), default=None)
+    return row | {"judge": OVERALL, "independent": all(own["independent"] for own in rows)}
+
+
+def _gaps(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+    others = [one for one in rows if one["judge"] == row["judge"] and one["variant"] not in (OURS, "original")]
+    found: dict[str, dict[str, float | None]] = {}
+    for leakage in LEAKAGES:
+        points = [(one[leakage], one["utility"]) for one in others if None not in (one[leakage], one["utility"])]
+        if None not in (row[leakage], row["utility"]):
+            best = best_at(points, row[leakage])
+            found[leakage] = {"best": best, "gap": None if best is None else row["utility"] - best}
+    return found
 
 
 def rows(
@@ -121,7 +192,7 @@ def untouched(table: Sequence[Mapping[str, Any]]) -> list[str]:
     several = len({tuple(row["setting"].items()) for row in table}) > 1
     touched = {key[0] for key, figures in seen.items() if len(figures) > 1}
     names = dict.fromkeys(row["variant"] for row in table)
-    return [name for name in names if several and name not in touched and name != "reconstruction"]
+    return [name for name in names if several and name not in touched and name != OURS]
 
 
 def summary(table: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -130,7 +201,8 @@ def summary(table: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     A variant that the grid does not touch comes once, first, with ``setting`` None: its repetitions are counted once each.
 
     Returns:
-        ``setting``, ``variant``, ``judge``, ``independent``, ``n`` (points), and figure → ``mean_std`` for :data:`AVERAGED`.
+        ``setting``, ``variant``, ``judge``, ``independent``, ``n`` (points), figure → ``mean_std`` for :data:`AVERAGED`, ``worst_by``: who was
+        the strongest attacker, the most frequent first, and ``gaps``: leakage → ``best`` and ``gap``, each ``mean_std``.
     """
     same = untouched(table)
     groups: dict[tuple[Any, ...], dict[tuple[Any, ...], Mapping[str, Any]]] = {}
@@ -141,7 +213,8 @@ def summary(table: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for (setting, variant, judge), group in groups.items():
         members = list(group.values())
-        figures = {name: mean_std([row[name] for row in members]) for name in AVERAGED}
+        by = Counter(f"{row['worst_judge']}, {row['worst_attack']}" for row in members if row["worst"] is not None)
+        gaps = {leakage: [row["gaps"].get(leakage, {}) for row in members] for leakage in LEAKAGES}
         found.append(
             {
                 "setting": None if setting is None else dict(setting),
@@ -149,54 +222,13 @@ def summary(table: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "judge": judge,
                 "independent": all(row["independent"] for row in members),
                 "n": len(members),
+                "worst_by": [name for name, _ in by.most_common()],
+                "gaps": {
+                    leakage: {key: mean_std([one.get(key) for one in own]) for key in ("best", "gap")}
+                    for leakage, own in gaps.items()
+                    if any(own)
+                },
             }
-            | figures
+            | {name: mean_std([row[name] for row in members]) for name in AVERAGED}
         )
     return sorted(found, key=lambda group: group["setting"] is not None)  # stable: otherwise as they came
-
-
-def csv_text(table: Sequence[Mapping[str, Any]], axes: Sequence[Axis]) -> str:
-    """One line per row: point, every swept field, variant, judge, figures; an empty cell where nothing was measured."""
-    fields = [field for axis in axes for field in axis.fields]
-    heads = ["point", *fields, "variant", "judge", "independent", *FIGURES]
-    file = io.StringIO()
-    writer = csv.DictWriter(file, heads, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**row, **row["setting"], **row["repetition"]} for row in table)
-    return file.getvalue()
-
-
-def percent(figure: Mapping[str, Any] | None) -> str:
-    """Mean ± standard deviation in percent; an en dash where nothing was measured."""
-    if figure is None:
-        return "–"
-    return f"{100 * figure['mean']:.1f}" + ("" if figure["std"] is None else f" ± {100 * figure['std']:.1f}")
-
-
-def lines(groups: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """The cells of the table for people, its heading first: setting, variant, n, utility, and two per judge."""
-    judges = list(dict.fromkeys(group["judge"] for group in groups))
-    fields = list(dict.fromkeys(field for group in groups for field in group["setting"] or ()))
-    heads = [*fields, "trained on", "n", "utility"]
-    heads += [f"{judge}: {question}" for judge in judges for question in ("same image", "same identity")]
-    found: dict[tuple[Any, ...], list[str]] = {}
-    for group in groups:
-        setting = group["setting"]
-        key = (group["variant"], None if setting is None else tuple(setting.items()))
-        if key not in found:
-            cells = ["any" if setting is None else str(setting[field]) for field in fields]
-            found[key] = [*cells, group["variant"], str(group["n"]), percent(group["utility"])] + ["–"] * 2 * len(
-                judges
-            )
-        at = len(fields) + 3 + 2 * judges.index(group["judge"])
-        found[key][at : at + 2] = [percent(group["same_image_rank_1"]), percent(group["same_identity_rank_1"])]
-    return [heads, *found.values()]
-
-
-def markdown(groups: Sequence[Mapping[str, Any]], title: str, notes: Sequence[str]) -> str:
-    """``sweep.md``."""
-    heads, *cells = lines(groups) if groups else [["nothing is complete yet"]]
-    table = [heads, ["---"] * len(heads), *cells]
-    drawn = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in table]
-    said = "\n".join(f"- {note}" for note in notes)
-    return f"# {title}\n\n" + "\n".join(drawn) + f"\n\n{said}\n"

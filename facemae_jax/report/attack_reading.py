@@ -11,7 +11,7 @@ from typing import Any
 
 from facemae_jax.report.measured import Measure, pick
 from facemae_jax.report.reading import TRAINED, sign
-from facemae_jax.report.results import QUESTIONS, percent, span
+from facemae_jax.report.results import OURS, QUESTIONS, percent, span
 
 
 def fusion(found: Sequence[Measure], judge: str) -> str:
@@ -40,13 +40,13 @@ def attackers(judge: dict[str, Any]) -> list[str]:
             if attack not in attacked:
                 continue
             question = "same_identity" if attacked[attack]["retrieval"]["same_identity"] else "same_image"
-            plain, theirs = (
-                (figures["rank"]["1"], figures["standard_error"]["rank_1"])
-                for figures in (attacked["retrieval"][question], attacked[attack]["retrieval"][question])
-            )
-            side = sign(theirs, plain)
+            plain, theirs = attacked["retrieval"][question], attacked[attack]["retrieval"][question]
+            side = _beside(theirs, plain)
             verdict = {1: "more than", 0: "not clearly more or less than", -1: "less than"}[side]
-            text = f"{variant}: {words} finds {percent(theirs[0])} % ({QUESTIONS[question]}), {verdict} the plain search ({percent(plain[0])} %)"
+            text = (
+                f"{variant}: {words} finds {percent(theirs['rank']['1'])} % ({QUESTIONS[question]}), {verdict} the plain search "
+                f"({percent(plain['rank']['1'])} %)"
+            )
             if side < 0:
                 text += "; this attacker was weaker than the simpler one, so that the plain figure is the one to go by"
             if attacked[attack].get("used") == "plain":
@@ -57,6 +57,40 @@ def attackers(judge: dict[str, Any]) -> list[str]:
                 )
             said.append(text + ".")
     return said
+
+
+def _beside(theirs: dict[str, Any], plain: dict[str, Any]) -> int:
+    """1 where one rank-1 rate is clearly above the other, −1 where it is clearly below, else 0."""
+    if not (interval := theirs.get("interval")):
+        first, other = ((found["rank"]["1"], found["standard_error"]["rank_1"]) for found in (theirs, plain))
+        return sign(first, other)
+    low, high = interval["rank"]["1"]
+    return int(low > plain["rank"]["1"]) - int(high < plain["rank"]["1"])
+
+
+def set_quality(judge: dict[str, Any], audit: dict[str, Any]) -> str:
+    """What the reconstructions are worth as a set to whoever learns from them, beside the originals; empty where it was not measured."""
+    if not (ours := judge["variants"].get(OURS, {}).get("set")):
+        return ""
+    real = judge["variants"].get("original", {}).get("set") or {}
+    told = [f"{percent(ours['uniqueness'])} % of {ours['classes']} people have no double{_of(real.get('uniqueness'))}"]
+    if ours["consistency"] is not None:
+        told.append(
+            f"{percent(ours['consistency'])} % of images lie near the others of their person{_of(real.get('consistency'))}"
+        )
+    apart = audit.get("set", {}).get(OURS)
+    if apart and apart["ratio"] is not None:
+        told.append(
+            f"light, colour and background differ within a person {apart['ratio']:.2f} times as much as in the originals"
+        )
+    return (
+        f"As a set, in the eyes of {judge['name']}: {', '.join(told)}. Near is what this recognizer would take for one person in "
+        f"{100 * ours['far']:g} % of pairs of strangers."
+    )
+
+
+def _of(share: float | None) -> str:
+    return "" if share is None else f" (originals {percent(share)})"
 
 
 def linkage(judge: dict[str, Any]) -> list[str]:

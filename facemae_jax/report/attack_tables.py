@@ -24,6 +24,8 @@ TITLES = {
     "membership": "Tell which images the MAE was trained on, without a recognizer",
 }
 assert list(TITLES) == list(ATTACKS)
+SET = "set"  # no attack: what the images are worth as a set
+HEADS = TITLES | {SET: "As a set (no attack): uniqueness, consistency, diversity; higher is better"}
 
 
 class Cell(NamedTuple):
@@ -132,6 +134,9 @@ PLAIN = {
     "nearest_pixel_rank_1": "nearest in pixels",
     "rank_1_of_one": "one image of the same people",
     "gain": "gain over one image",
+    "uniqueness": "people with no double (uniqueness)",
+    "consistency": "images near the others of their person (consistency)",
+    "diversity": "diversity within a person, times that of the originals",
 }
 # Figures that a table shows; all others are in the CSV. For aware and inverted, what a plain search shows as well.
 SHOWN = {
@@ -143,6 +148,7 @@ SHOWN = {
     "inversion": ("rank_1", "auc", "psnr"),
     "linkage": ("d_sys", "maximal", "rank_1"),
     "copy": ("visible", "excess", "nearest_pixel_rank_1"),
+    SET: ("uniqueness", "consistency", "diversity"),
 }
 
 
@@ -204,7 +210,7 @@ def _table(mine: Sequence[Measure], variants: list[str]) -> Table:
                 )
             )  # fmt: skip
         if rows:
-            blocks.append(Block(TITLES[attack], rows))
+            blocks.append(Block(HEADS[attack], rows))
     return Table(variants, [name == OURS for name in variants], blocks)
 
 
@@ -216,5 +222,5 @@ def _is(figure: str, name: str) -> bool:
 def _order(key: tuple[str, str, int | None], figures: tuple[str, ...]) -> tuple[Any, ...]:
     question, figure, n = key
     at = next(place for place, name in enumerate(figures) if _is(figure, name))
-    asked = ("same_image", "same_identity", "with_sources").index(question) if question != "patches" else -1
-    return (asked, at, n or 0)
+    questions = ("same_image", "same_identity", "with_sources")
+    return (questions.index(question) if question in questions else -1, at, n or 0)

@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from facemae_jax.report import results
+from facemae_jax.metrics.gaps import HEADLINE, gaps, headline
+from facemae_jax.report import protocol_tables, results
 from facemae_jax.report.measured import Measure
 
 
@@ -50,6 +51,16 @@ def downloads(
     """Every figure and curve of the page, in files of which each has one kind of row."""
     files = [
         ("utility.csv", "utility: verification of every recognizer", _utility(verify) if verify else None),
+        (
+            "protocols.csv",
+            "utility: accuracy and Gap-to-Real of every recognizer on every protocol",
+            _protocols(verify) if verify else None,
+        ),
+        (
+            "groups.csv",
+            "utility: accuracy of every recognizer within each group",
+            _groups(verify) if verify and verify.get("groups") else None,
+        ),
         ("leakage.csv", "leakage: the plain search, by variant and attacker", _leakage(verify, audit)),
         ("attacks.csv", "attacks: every figure of every attack with its bounds, chance and ceiling", _attacks(found)),
         ("fusion.csv", "fusion curve: n images of a person", _fusion(found)),
@@ -76,18 +87,39 @@ def _utility(verify: dict[str, Any]) -> str:
         "eer",
         *(f"tar_at_far_{far}" for far in fars),
         "chance",
+        "gap_to_real",
     ]
-    guess = results.utility_chance(verify)
+    guess, ahead = results.utility_chance(verify), gaps(verify["rows"])
     return lines(
         heads,
         (
             [
                 row["name"], row["kind"], row["accuracy"]["mean"], row["accuracy"]["standard_error"], row["auc"],
-                row["eer"], *(row["tar_at_far"].get(far) for far in fars), guess,
+                row["eer"], *(row["tar_at_far"].get(far) for far in fars), guess, ahead.get(row["name"]),
             ]
             for row in verify["rows"]
         ),
     )  # fmt: skip
+
+
+def _protocols(verify: dict[str, Any]) -> str | None:
+    heads = ["protocol", "name", "kind", "figure", "value", "standard_error", "gap_to_real"]
+    rows = []
+    for protocol, figures, ahead in protocol_tables.columns(verify):
+        for row in figures:
+            figure = "accuracy" if "accuracy" in row else f"tar_at_far_{HEADLINE}"
+            rows.append([protocol, row["name"], row["kind"], figure, *headline(row), ahead.get(row["name"])])
+    return lines(heads, rows) if rows else None
+
+
+def _groups(verify: dict[str, Any]) -> str:
+    heads = ["name", "kind", "group", "accuracy", "pairs", "positive_pairs", "mean", "std", "trade_off"]
+    rows = [
+        [row["name"], row["kind"], name, group["accuracy"], group["pairs"], group["positive"], row["mean"], row["std"], row["trade_off"]]
+        for row in verify["groups"]
+        for name, group in row["groups"].items()
+    ]  # fmt: skip
+    return lines(heads, rows)
 
 
 def _leakage(verify: dict[str, Any] | None, audit: dict[str, Any]) -> str:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from facemae_jax.report import attack_reading, figures, reading, results
-from facemae_jax.report.figures import Guide, Line, Point, Series
+from facemae_jax.report import attack_reading, figures, plane, reading, results
+from facemae_jax.report.figures import Line
 from facemae_jax.report.measured import Measure
+from facemae_jax.report.plane import Guide, Point, Series
 from facemae_jax.report.results import QUESTIONS
 
 
@@ -33,7 +34,7 @@ def trade_offs(verify: dict[str, Any] | None, judge: dict[str, Any]) -> list[Dra
             Guide("blind guess", leakage=_hundred(guess), utility=_hundred(results.utility_chance(verify))),
             Guide("originals as queries", leakage=_hundred(top)),
         ]
-        svg = figures.trade_off_curve(
+        svg = plane.trade_off_curve(
             series, x=f"leakage to {judge['name']}: {words}, rank 1 (%)", y="utility (%)", guides=guides, legend=False
         )
         caption = (

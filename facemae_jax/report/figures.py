@@ -1,6 +1,6 @@
-"""Pictures of the report: curves and points as inline SVG, image grids as a data address. Numbers in, text out.
+"""Pictures of the report: curves as inline SVG, image grids as a data address. Numbers in, text out.
 
-What a figure means is said by ``report.page``; nothing is read from disk here.
+The plane of leakage and utility is drawn by ``report.plane``. What a figure means is said by ``report.page``; nothing is read from disk here.
 """
 
 from __future__ import annotations
@@ -46,32 +46,6 @@ class Line(NamedTuple):
     guide: bool = False  # thin and grey: what the others are read against
 
 
-class Point(NamedTuple):
-    """One variant on the plane of leakage and utility, with the standard error of each (0 = unknown)."""
-
-    label: str
-    leakage: float
-    utility: float
-    leakage_error: float = 0.0
-    utility_error: float = 0.0
-
-
-class Series(NamedTuple):
-    """Points of one kind on that plane, in order; a point's label says which it is."""
-
-    label: str
-    points: Sequence[Point]
-    joined: bool = True  # by a line
-
-
-class Guide(NamedTuple):
-    """A line across the plane of leakage and utility, such as a blind guess; None leaves it out."""
-
-    label: str
-    leakage: float | None = None
-    utility: float | None = None
-
-
 def look(label: str, position: int) -> tuple[str, str, str]:
     """Colour, marker and dash of a variant, whatever its strength; others take theirs by position."""
     name = label.split()[0].partition("@")[0].rstrip(",")
@@ -97,7 +71,7 @@ def curves(
         diagonal: draw what a blind guess reaches on a ROC curve.
         whole_x: label the few values of x as they are (1, 2, 4, 8).
     """  # fmt: skip
-    figure, axes = _axes(x, y)
+    figure, axes = axes_of(x, y)
     seen: Counter[str] = Counter()
     for position, line in enumerate(line for line in lines if len(line.x)):
         colour, _, dash = (GUIDE, "", ":") if line.guide else look(line.label, position)
@@ -122,67 +96,7 @@ def curves(
     if axes.get_legend_handles_labels()[0]:
         for text in axes.legend(frameon=False, fontsize=9).get_texts():
             text.set_parse_math(False)
-    return _svg(figure)
-
-
-def trade_off_curve(
-    series: Sequence[Series], *, x: str, y: str, guides: Sequence[Guide] = (), legend: bool = True
-) -> str:
-    """Utility upwards, leakage to the right: the upper left corner is what one wants. Lines run along what was changed step by step.
-
-    No two series share a colour while there are enough. Without a legend, the labels of the points must say what they are.
-    """
-    figure, axes = _axes(x, y)
-    for guide in guides:
-        words: dict[str, Any] = dict(fontsize=8, color="#555555", parse_math=False, textcoords="offset points")
-        if guide.leakage is not None:
-            axes.axvline(guide.leakage, color=GUIDE, linewidth=1, linestyle=":")
-            axes.annotate(
-                guide.label, (guide.leakage, 0), xycoords=("data", "axes fraction"), xytext=(-2, 3), rotation=90, ha="right",
-                va="bottom", **words,
-            )  # fmt: skip
-        if guide.utility is not None:
-            axes.axhline(guide.utility, color=GUIDE, linewidth=1, linestyle=":")
-            axes.annotate(
-                guide.label,
-                (0.5, guide.utility),
-                xycoords=("axes fraction", "data"),
-                xytext=(0, 3),
-                ha="center",
-                **words,
-            )
-    taken: set[str] = set()
-    for one in series:
-        colour, marker, dash = look(one.label, 0)
-        if colour in taken:
-            colour, marker, dash = next((found for found in OTHERS if found[0] not in taken), OTHERS[-1])
-        taken.add(colour)
-        if not one.points:
-            continue  # it keeps its colour for the other figures
-        axes.errorbar(
-            [point.leakage for point in one.points],
-            [point.utility for point in one.points],
-            xerr=[point.leakage_error for point in one.points],
-            yerr=[point.utility_error for point in one.points],
-            color=colour,
-            marker=marker,
-            markersize=11 if marker == "*" else 7,
-            linestyle=dash if one.joined else "none",
-            linewidth=1.4,
-            elinewidth=0.9,
-            capsize=3,
-            label=one.label,
-        )
-        for point in one.points:
-            axes.annotate(
-                point.label, (point.leakage, point.utility), xytext=(7, -11), textcoords="offset points", fontsize=8,
-                color=INK, parse_math=False,
-            )  # fmt: skip
-    axes.margins(0.16)
-    if series and legend:
-        for text in axes.legend(frameon=False, fontsize=8).get_texts():
-            text.set_parse_math(False)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def image_grid(images_nHWC: np.ndarray, *, columns: int, gap: int = 2) -> str:
@@ -216,10 +130,16 @@ def described(svg: str, title: str, text: str) -> str:
     return f"{svg[:end]}\n<title>{escape(title)}</title>\n<desc>{escape(text)}</desc>{svg[end:]}"
 
 
-def _axes(x: str, y: str) -> tuple[Figure, matplotlib.axes.Axes]:
-    figure = Figure(figsize=(5.0, 3.4))
+WIDTH, HEIGHT = 360.0, 245.0  # of a figure without legend and key, in points
+LEFT, RIGHT, BOTTOM, TOP = 47.0, 349.0, 37.0, 238.0  # of its axes
+
+
+def axes_of(x: str, y: str, above: float = 0.0) -> tuple[Figure, matplotlib.axes.Axes]:
+    """Empty axes with their names, and so many points of room above for a legend."""
+    height = HEIGHT + above
+    figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)  # at 72, one unit of the drawing is a point
     # Fixed margins: fitting them to the words takes as long as drawing.
-    figure.subplots_adjust(left=0.13, right=0.985, bottom=0.15, top=0.97)
+    figure.subplots_adjust(left=LEFT / WIDTH, right=RIGHT / WIDTH, bottom=BOTTOM / height, top=TOP / height)
     axes = figure.subplots()
     # A judge is called after its file: a "$" in that name is no formula.
     axes.set_xlabel(x, parse_math=False)
@@ -231,9 +151,10 @@ def _axes(x: str, y: str) -> tuple[Figure, matplotlib.axes.Axes]:
     return figure, axes
 
 
-def _svg(figure: Figure) -> str:
+def svg_of(figure: Figure) -> str:
+    """The drawing as text; the same numbers give the same bytes."""
     file = io.StringIO()
-    # A fixed salt and no date: the same numbers give the same bytes.
+    # A fixed salt and no date.
     with matplotlib.rc_context({"svg.hashsalt": "facemae", "svg.fonttype": "none"}):
         figure.savefig(file, format="svg", metadata={"Date": None})
     text = file.getvalue()

@@ -31,8 +31,8 @@ class Measure(NamedTuple):
     judge: str  # empty for attacks without a recognizer
     independent: bool | None  # of the teacher
     variant: str  # empty where the attack is on the MAE
-    attack: str  # of ATTACKS
-    question: str  # same_image | same_identity | with_sources | patches | training
+    attack: str  # of ATTACKS; set = none, but what the images are worth as a set
+    question: str  # same_image | same_identity | with_sources | patches | training | people
     figure: str
     value: float
     low: float | None = None  # interval over people
@@ -68,9 +68,18 @@ def measures(audit: dict[str, Any]) -> list[Measure]:
                 ]
             if "linkage" in attacked:
                 found += _linked(where, attacked["linkage"])
+            found += _worth(where, attacked.get("set"), original.get("set"))
     found += [one for variant, pixels in audit.get("pixels", {}).items() for one in _copied(variant, pixels)]
     if "membership" in audit:
         found += _members(audit["membership"])
+    found += [
+        Measure(
+            "", None, variant, "set", "people", "diversity", apart["ratio"], *_bounds(apart.get("interval", {}).get("ratio")), ceiling=1.0,
+            unit="index",
+        )
+        for variant, apart in audit.get("set", {}).items()
+        if apart and apart["ratio"] is not None
+    ]  # fmt: skip
     return found
 
 
@@ -111,12 +120,27 @@ def _searched(where: Where, attack: str, found: dict[str, Any], top: dict[str, A
 
 def _matched(where: Where, attack: str, found: dict[str, Any]) -> Iterator[Measure]:
     question = "same_image"
+    intervals = found.get("interval", {})
     for far, tar in found["tar_at_far"].items():
-        yield Measure(*where, attack, question, f"tar_at_far_{far}", tar, chance=float(far), ceiling=1.0)
-    yield Measure(*where, attack, question, "eer", found["eer"], chance=0.5, ceiling=0.0)
-    yield Measure(*where, attack, question, "auc", found["auc"], chance=0.5, ceiling=1.0)
+        bounds = _bounds(intervals.get("tar_at_far", {}).get(far))
+        yield Measure(*where, attack, question, f"tar_at_far_{far}", tar, *bounds, chance=float(far), ceiling=1.0)
+    yield Measure(
+        *where, attack, question, "eer", found["eer"], *_bounds(intervals.get("eer")), chance=0.5, ceiling=0.0
+    )
+    yield Measure(
+        *where, attack, question, "auc", found["auc"], *_bounds(intervals.get("auc")), chance=0.5, ceiling=1.0
+    )
     for kind in ("mated", "non_mated"):
         yield Measure(*where, attack, question, f"cosine_{kind}", found[kind]["mean"], unit="cosine")
+
+
+def _worth(where: Where, found: dict[str, Any] | None, top: dict[str, Any] | None) -> Iterator[Measure]:
+    for figure in ("uniqueness", "consistency"):
+        if found and found[figure] is not None:
+            yield Measure(
+                *where, "set", "people", figure, found[figure], *_bounds(found.get("interval", {}).get(figure)),
+                ceiling=top[figure] if top else None,
+            )  # fmt: skip
 
 
 def _fused(where: Where, points: list[dict[str, Any]]) -> Iterator[Measure]:

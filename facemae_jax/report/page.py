@@ -14,7 +14,8 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from facemae_jax.report import attack_reading, attack_tables, downloads, drawings, figures, reading
+from facemae_jax.metrics.gaps import gaps
+from facemae_jax.report import attack_reading, attack_tables, downloads, drawings, figures, protocol_tables, reading
 from facemae_jax.report.measured import Measure, measures
 from facemae_jax.report.results import (
     QUESTIONS,
@@ -71,7 +72,7 @@ def render(
         identities=f"{reconstruction['identities']:,}",
         visible_share=f"{percent(reconstruction['visible_share'], digits=0)} %",
         composition=reconstruction["composition"],
-        judges=[_judge(verify, judge, found) for judge in audit["judges"]],
+        judges=[_judge(verify, judge, audit, found) for judge in audit["judges"]],
         rows=_rows(verify, audit),
         chance_utility=percent(utility_chance(verify)),
         queries=audit["queries"],
@@ -83,6 +84,8 @@ def render(
         fars=fars,
         verification=[_verified(row, verify, fars) for row in verify["rows"]] if verify else [],
         roc=drawings.roc(verify) if verify else None,
+        protocols=protocol_tables.protocols(verify),
+        groups=protocol_tables.groups(verify),
         without=_without(audit, found),
         not_run=attack_tables.not_run(audit, found),
         training=[drawings.training(run, lines) for run, lines in training.items() if lines],
@@ -120,8 +123,11 @@ def _rows(verify: dict[str, Any] | None, audit: dict[str, Any]) -> list[dict[str
     return rows
 
 
-def _judge(verify: dict[str, Any] | None, judge: dict[str, Any], found: Sequence[Measure]) -> dict[str, Any]:
+def _judge(
+    verify: dict[str, Any] | None, judge: dict[str, Any], audit: dict[str, Any], found: Sequence[Measure]
+) -> dict[str, Any]:
     name = judge["name"]
+    as_a_set = attack_reading.set_quality(judge, audit)
     shown = [
         *(drawings.retrieval(judge, question) for question in QUESTIONS),
         drawings.scores(judge),
@@ -135,7 +141,7 @@ def _judge(verify: dict[str, Any] | None, judge: dict[str, Any], found: Sequence
         identity=chance(judge, "same_identity") is not None,
         trade_offs=drawings.trade_offs(verify, judge),
         attacks=attack_tables.judge_table(found, name),
-        readings=[*attack_reading.attackers(judge), *attack_reading.linkage(judge)],
+        readings=[*attack_reading.attackers(judge), *attack_reading.linkage(judge), *([as_a_set] if as_a_set else [])],
         figures=[figure for figure in shown if figure],
     )
 
@@ -173,10 +179,11 @@ def _verified(row: dict[str, Any], verify: dict[str, Any], fars: list[str]) -> d
     )
     accuracy = row["accuracy"]
     return dict(
-        name=row["name"] if row["kind"] == "recognizer" else f"{row['name']} ({row['kind']})",
+        name=protocol_tables.named(row),
         accuracy=percent(accuracy["mean"], accuracy["standard_error"], 2),
         auc=percent(row["auc"], digits=2),
         eer=percent(row["eer"], digits=2),
         tars=[percent(row["tar_at_far"].get(far)) for far in fars],
         against_mask=against,
+        gap=protocol_tables.gap_text(gaps(verify["rows"]), row["name"]),
     )  # fmt: skip

@@ -5,21 +5,17 @@ Only statistics: no face, no name, no place of a file may come in.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping, Sequence
-from importlib import resources
+from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from facemae_jax.report import figures
-from facemae_jax.report.figures import Point, Series
-from facemae_jax.report.results import percent
-
-OURS = "reconstruction"
-QUESTIONS = {"same_identity_rank_1": "same identity", "same_image_rank_1": "same image"}
-Group = Mapping[str, Any]
+from facemae_jax.report import downloads, sweep_cells, sweep_curve
+from facemae_jax.report.leakages import LEAKAGES, OVERALL, STRONGEST
+from facemae_jax.report.page import style, template
+from facemae_jax.report.results import OURS, percent
+from facemae_jax.report.sweep_cells import Group
+from facemae_jax.report.sweep_curve import named
 
 
 def render(
@@ -28,7 +24,6 @@ def render(
     fields: Sequence[str],
     along: str | None,
     groups: Sequence[Group],
-    cells: Sequence[Sequence[str]],
     notes: Sequence[str],
     csv: str,
     made: Sequence[tuple[str, str]],
@@ -39,128 +34,116 @@ def render(
         title: of the page.
         fields: swept fields that make a setting, in the order of the grid.
         along: the one of them that holds numbers and changes alone, along which points are joined; None = none does.
-        groups: means over seeds, one per setting, variant and judge: ``setting`` (field → value, or None where the grid does not touch
-            the variant), ``variant``, ``judge``, ``independent``, ``n``, and figures of ``mean``, ``std``, ``n``, in shares of 1.
-        cells: the same as lines of a table, the heading first; empty when nothing is complete.
+        groups: of ``sweep_table.summary``: means over seeds, one per setting, variant and judge, and those over all judges.
         notes: which points are there.
         csv: every row, to be downloaded.
         made: facts (name, text) of how it was made.
     """
-    judges = list(dict.fromkeys(group["judge"] for group in groups))
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = environment.from_string(
-        resources.files(__package__).joinpath("sweep.html.jinja").read_text(encoding="utf-8")
-    )
-    return template.render(
+    panels = sweep_curve.panels(groups, fields, along)
+    names = sweep_cells.judges(groups)
+    leakages, judges = list(dict.fromkeys(panel.leakage for panel in panels)), [OVERALL, *names]
+    places = [(leakages.index(panel.leakage), judges.index(panel.judge)) for panel in panels]
+    return template("sweep.html.jinja").render(
+        style=style() + chosen_rules(places),
         title=title,
-        answer=[sentence for judge in judges for sentence in reading([g for g in groups if g["judge"] == judge])],
-        judges=[
-            dict(
-                name=judge,
-                independent=all(group["independent"] for group in groups if group["judge"] == judge),
-                figures=[
-                    figure
-                    for question in QUESTIONS
-                    if (figure := _figure([g for g in groups if g["judge"] == judge], fields, along, question))
-                ],
-            )
-            for judge in judges
+        answer=reading([group for group in groups if group["judge"] == OVERALL]),
+        independence=[(name, independence(groups, name)) for name in names],
+        leakages=[LEAKAGES[name].words for name in leakages],
+        judges=judges,
+        panels=[
+            dict(id=f"panel{leak}-{judge}", title=f"{_capital(LEAKAGES[panel.leakage].words)}: {panel.judge}", of=panel)
+            for (leak, judge), panel in zip(places, panels, strict=True)
         ],
-        ours=[OURS in line for line in cells],
-        cells=cells,
+        spans=_spans(groups),
+        columns=sweep_cells.columns(groups) if groups else [],
+        rows=[
+            dict(
+                variant=row.variant,
+                ours=row.variant == OURS,
+                setting=", ".join(f"{field} = {value}" for field, value in (row.setting or {}).items()),
+                n=row.n,
+                cells=row.cells,
+            )
+            for row in sweep_cells.rows(groups)
+        ]
+        if groups
+        else [],
         notes=notes,
-        csv="data:text/csv;base64," + base64.b64encode(csv.encode()).decode(),
+        csv=downloads.address(csv),
         made=made,
     )  # fmt: skip
 
 
-def series(groups: Sequence[Group], along: str | None, question: str) -> list[Series]:
-    """What one judge's figure shows; groups without both figures are left out.
+def chosen_rules(places: Sequence[tuple[int, int]]) -> Markup:
+    """Rules that show the panel of the two choices and hide the others; a browser that cannot choose shows all.
 
-    Points are joined along the field ``along``, one line per variant and values of the other fields. Strengths of one distortion
-    (``blur@2``, ``blur@4``) that the grid does not touch are joined, too.
+    Args:
+        places: (leakage, judge) of each panel, counted as the page counts its choices.
     """
-    drawn = [group for group in groups if group["utility"] and group[question]]
-    lines: dict[str, list[tuple[float, Point]]] = {}
-    joined: dict[str, bool] = {}
-    for place, group in enumerate(drawn):
-        setting, variant = group["setting"], group["variant"]
-        if setting is None:
-            kind, strong, strength = variant.partition("@")
-            name, mark, order = (
-                f"{kind}, by strength" if strong else kind,
-                strength if strong else "",
-                float(strength) if strong else 0.0,
-            )
-            joined[name] = bool(strong)
-        else:
-            others = [f"{field}={value}" for field, value in setting.items() if field != along]
-            name = " ".join([variant, *others]) if along else variant
-            mark = str(setting[along]) if along else ", ".join(str(value) for value in setting.values())
-            order, joined[name] = float(setting[along]) if along else float(place), along is not None
-        lines.setdefault(name, []).append((order, _point(group, mark, question)))
-    return [
-        Series(name, [point for _, point in sorted(found, key=lambda entry: entry[0])], joined[name])
-        for name, found in lines.items()
-    ]
+    chosen = [(f".curves:has(#leak{leak}:checked):has(#judge{judge}:checked)", leak, judge) for leak, judge in places]
+    if not chosen:
+        return Markup("")
+    shown = ", ".join(f"{when} #panel{leak}-{judge}" for when, leak, judge in chosen)
+    hidden = ", ".join(f"{when} .unmeasured" for when, _, _ in chosen)
+    return Markup(
+        "@supports selector(:has(*)) { .panel { display: none; } .chooser, .unmeasured { display: block; }\n"
+        f"{shown} {{ display: block; }}\n{hidden} {{ display: none; }} }}\n"
+    )
+
+
+def independence(groups: Sequence[Group], judge: str) -> bool:
+    """Whether a judge is independent of the teacher in every point."""
+    return all(group["independent"] for group in groups if group["judge"] == judge)
 
 
 def reading(groups: Sequence[Group]) -> list[str]:
-    """One judge's figures in plain sentences: the range that the grid spans, and how it stands to each distortion, by means alone."""
-    question = "same_identity_rank_1"
-    full = [group for group in groups if group["utility"] and group[question]]
+    """The worst over all judges in plain sentences: the range that the grid spans, and how it stands to each distortion, by means alone."""
+    full = [group for group in groups if group["utility"] and group[STRONGEST]]
     ours = [group for group in full if group["variant"] == OURS]
     if not ours:
         return []
-    judge = ours[0]["judge"]
-    best, safest = max(ours, key=lambda g: g["utility"]["mean"]), min(ours, key=lambda g: g[question]["mean"])
+    best, safest = max(ours, key=lambda g: g["utility"]["mean"]), min(ours, key=lambda g: g[STRONGEST]["mean"])
     said = [
-        f"Attacker {judge}: the most useful reconstruction is {_named(best)}, right in {_mean(best['utility'])} % of pairs, with "
-        f"{_mean(best[question])} % of people found again; the most private is {_named(safest)}, {_mean(safest['utility'])} % and "
-        f"{_mean(safest[question])} %."
+        f"The most useful reconstruction is {named(best)}, right in {_mean(best['utility'])} % of pairs, with {_mean(best[STRONGEST])} % of people "
+        f"found again by the strongest attacker; the most private is {named(safest)}, {_mean(safest['utility'])} % and "
+        f"{_mean(safest[STRONGEST])} %."
     ]
+    beaten, bought, lost = [], [], []
     for other in full:
-        if other["variant"] in (OURS, "original") or other["setting"] is not None:
+        if other["variant"] in (OURS, sweep_curve.CONTROL) or other["setting"]:
             continue
-        useful, leaky = other["utility"]["mean"], other[question]["mean"]
-        better = [_named(g) for g in ours if g["utility"]["mean"] >= useful and g[question]["mean"] <= leaky]
-        worse = [g for g in ours if g["utility"]["mean"] <= useful and g[question]["mean"] >= leaky]
-        text = f"Against {other['variant']} ({_mean(other['utility'])} % useful, {_mean(other[question])} % found): "
-        if better:
-            text += f"at least as useful and no more leaky with {', '.join(better)}."
-        elif len(worse) == len(ours):
-            text += f"{other['variant']} is at least as useful and no more leaky than every setting tried."
+        useful, leaky = other["utility"]["mean"], other[STRONGEST]["mean"]
+        if any(g["utility"]["mean"] >= useful and g[STRONGEST]["mean"] <= leaky for g in ours):
+            beaten.append(other["variant"])
+        elif all(g["utility"]["mean"] <= useful and g[STRONGEST]["mean"] >= leaky for g in ours):
+            lost.append(other["variant"])
         else:
-            text += "no setting is at least as useful and no more leaky; one buys the one with the other."
-        said.append(text)
+            bought.append(other["variant"])
+    if beaten:
+        said.append(f"Some setting is at least as useful and no more leaky than {', '.join(beaten)}.")
+    if lost:
+        said.append(f"{', '.join(lost)}: at least as useful and no more leaky than every setting tried.")
+    if bought:
+        said.append(
+            f"Against {', '.join(bought)}, one is bought with the other: no setting is both as useful and no more leaky."
+        )
     return said
 
 
-def _point(group: Group, label: str, question: str) -> Point:
-    leak, useful = group[question], group["utility"]
-    return Point(label, 100 * leak["mean"], 100 * useful["mean"], 100 * (leak["std"] or 0), 100 * (useful["std"] or 0))
+def _spans(groups: Sequence[Group]) -> list[tuple[str, int]]:
+    """Heads over the columns: the judge, and over how many."""
+    found: list[tuple[str, int]] = []
+    for column in sweep_cells.columns(groups) if groups else []:
+        if found and found[-1][0] == column.judge:
+            found[-1] = (column.judge, found[-1][1] + 1)
+        else:
+            found.append((column.judge, 1))
+    return found
 
 
-def _figure(groups: Sequence[Group], fields: Sequence[str], along: str | None, question: str) -> dict[str, Any] | None:
-    found = series(groups, along, question)
-    if not found:
-        return None
-    judge, words = groups[0]["judge"], QUESTIONS[question]
-    svg = figures.trade_off_curve(found, x=f"leakage to {judge}: {words}, rank 1 (%)", y="utility (%)")
-    found_what = "another image of their person" if question.startswith("same_identity") else "their own source"
-    caption = (
-        f"Utility (up: accuracy of a recognizer trained on the images) against leakage to {judge} (right: share of protected images for "
-        f"which {found_what} is found first). The upper left corner is best. Bars: standard deviation over seeds. "
-        f"At the points: {', '.join(fields) or 'nothing, for only seeds were swept'}."
-    )
-    named = svg.replace('role="img"', f'role="img" aria-label="{escape(caption)}"', 1)
-    return dict(svg=Markup(named), caption=caption)
-
-
-def _named(group: Group) -> str:
-    setting = group["setting"] or {}
-    return ", ".join(f"{field} = {value}" for field, value in setting.items()) or "the only setting"
-
-
-def _mean(figure: Mapping[str, Any]) -> str:
+def _mean(figure: Any) -> str:
     return percent(figure["mean"], figure["std"])
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]

@@ -26,11 +26,17 @@ def audit_json(seed, ratio, judges=("teacher", "recognizer:original")):
             "standard_error": {"rank_1": 0.02, "map": 0.01},
             "chance": CHANCE,
         }
-        matching = {"mated": {"mean": rate}, "auc": 0.5 + rate / 2, "eer": 0.5 - rate / 2}
+        matching = {
+            "tar_at_far": {},
+            "mated": {"mean": rate},
+            "non_mated": {"mean": 0.0},
+            "auc": 0.5 + rate / 2,
+            "eer": 0.5 - rate / 2,
+        }
         return {"retrieval": {"same_image": asked, "same_identity": asked}, "matching": matching}
 
     rates = {"original": 0.8, "mask": 0.05, "reconstruction": 0.9 - 0.8 * ratio}
-    ceiling = {"same_identity": {"rank": {"1": 0.8}}}
+    ceiling = {"same_image": None, "same_identity": {"rank": {"1": 0.8}, "map": 0.5}}
     found = [
         {"name": name, "kind": "teacher", "independent": name != "teacher", "ceiling": dict(ceiling)} for name in judges
     ]

@@ -65,3 +65,38 @@ def test_fusion_is_read_by_the_paired_gain(gain, interval, told):
     point["without_sources"]["gain"] = {"1": gain, "interval": interval}
     assert told in reading.fusion(measures(changed), "teacher")
     assert reading.fusion(measures(audit(attacks=())), "teacher") == ""
+
+
+@pytest.mark.parametrize(
+    ("interval", "told"),
+    [([0.4, 0.6], "more than"), ([0.1, 0.2], "less than"), ([0.2, 0.4], "not clearly more or less than")],
+)
+def test_a_trained_attacker_is_compared_by_its_interval(interval, told):
+    judge = copy.deepcopy(audit()["judges"][0])
+    judge["variants"] = {"reconstruction": judge["variants"]["reconstruction"]}
+    attacked = judge["variants"]["reconstruction"]
+    del attacked["inversion"]
+    attacked["retrieval"]["same_identity"]["rank"]["1"] = 0.3
+    attacked["aware"]["retrieval"]["same_identity"]["interval"]["rank"]["1"] = interval
+    (said,) = reading.attackers(judge)
+    assert f", {told} the plain search (30.0 %)" in said
+    del attacked["aware"]["retrieval"]["same_identity"]["interval"]  # one person: by the standard errors
+    assert len(reading.attackers(judge)) == 1
+
+
+def test_the_set_is_read_beside_the_originals():
+    judge = copy.deepcopy(audit()["judges"][0])
+    assert reading.set_quality(judge, audit()) == ""
+    judge["variants"]["reconstruction"]["set"] = dict(classes=12, uniqueness=0.5, consistency=0.25, far=0.01)
+    judge["variants"]["original"]["set"] = dict(classes=12, uniqueness=0.75, consistency=None, far=0.01)
+    said = reading.set_quality(judge, {"set": {"reconstruction": {"ratio": 0.4}}})
+    for words in (
+        "50.0 % of 12 people have no double (originals 75.0)",
+        "25.0 % of images lie near",
+        "0.40 times as much",
+        "in 1 % of pairs",
+    ):
+        assert words in said, words
+    judge["variants"]["reconstruction"]["set"]["consistency"] = None
+    alone = reading.set_quality(judge, {"set": {"reconstruction": None}})
+    assert "times as much" not in alone and "lie near" not in alone

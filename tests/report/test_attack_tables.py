@@ -6,7 +6,7 @@ from report_help import VARIANTS, audit
 
 from facemae_jax.report import attack_tables
 from facemae_jax.report.attack_tables import Cell, Row
-from facemae_jax.report.measured import measures, pick
+from facemae_jax.report.measured import Measure, measures, pick
 
 FOUND = measures(audit())
 TABLE = attack_tables.judge_table(FOUND, "teacher")
@@ -28,8 +28,30 @@ def test_a_row_holds_every_variant_with_bounds_chance_and_ceiling():
     found = row(TABLE, "Search the originals", "same identity, rank 1")
     for cell, variant in zip(found.cells, TABLE.variants, strict=True):
         one = value("retrieval", "same_identity", "rank_1", variant)
-        assert cell == Cell(f"{100 * one.value:.1f}", f"± {100 * one.error:.1f}")
+        assert cell == Cell(f"{100 * one.value:.1f}", f"{100 * one.low:.1f} … {100 * one.high:.1f}")
     assert found.chance == f"{100 * one.chance:.2f}" and found.ceiling == f"{100 * one.ceiling:.1f}"
+
+
+def test_without_an_interval_the_standard_error_stands_in_its_place():
+    one = value("retrieval", "same_identity", "rank_1", "mask")._replace(low=None, high=None)
+    (cell,) = row(attack_tables.judge_table([one], "teacher"), "Search the originals", "same identity, rank 1").cells
+    assert cell == Cell(f"{100 * one.value:.1f}", f"± {100 * one.error:.1f}")
+
+
+def test_what_the_set_is_worth_comes_last_and_is_called_no_attack():
+    worth = [
+        Measure("teacher", False, "mask", "set", "people", "uniqueness", 0.5, ceiling=0.75),
+        Measure("teacher", False, "mask", "set", "people", "consistency", 0.25, 0.125, 0.5, ceiling=1.0),
+    ]
+    table = attack_tables.judge_table([*FOUND, *worth], "teacher")
+    assert "no attack" in table.blocks[-1].title and len(table.blocks[-1].rows) == 2
+    assert row(table, "As a set", "People with no double (uniqueness)").ceiling == "75.0"
+    cells = row(table, "As a set", "Images near the others of their person (consistency)").cells
+    assert cells[0] == Cell("25.0", "12.5 … 50.0") and cells[1] == Cell("–")
+    apart = Measure("", None, "mask", "set", "people", "diversity", 0.5, 0.25, 0.75, ceiling=1.0, unit="index")
+    alone = attack_tables.judgeless_table([apart])
+    found = row(alone, "As a set", "Diversity within a person, times that of the originals")
+    assert found.cells == [Cell("0.50", "0.25 … 0.75")] and found.ceiling == "1.00"
 
 
 def test_every_attack_has_its_block_in_order():

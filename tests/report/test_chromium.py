@@ -14,8 +14,10 @@ import subprocess
 
 import pytest
 from report_help import MADE, audit, given, painted, verify
+from sweep_help import RATIO, crowd, group
 
-from facemae_jax.report import compare_page, page
+from facemae_jax.report import compare_page, compared, page, sweep_page
+from facemae_jax.report.leakages import OVERALL
 
 pytestmark = pytest.mark.slow
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -36,16 +38,31 @@ addEventListener("load", () => {
   const drawn = element => box(element).width > 100 && box(element).height > 60;
   const inside = element => { const outer = box(element), inner = [...element.querySelectorAll("path")].map(box);
     return inner.filter(path => path.width > 0 && path.right > outer.left && path.left < outer.right).length; };
+  const overlaps = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
+  const clashes = svg => { const words = [...svg.querySelectorAll("text")].filter(text => box(text).width > 0);
+    return words.flatMap((one, at) => words.slice(0, at).filter(other => overlaps(box(one), box(other)))
+      .map(other => one.textContent + " / " + other.textContent)); };
+  const visible = all("svg").filter(svg => svg.checkVisibility());
+  // Every choice in turn: which panels are shown, and whether they are drawn.
+  const choose = box => { box.click(); return all(".panel, .unmeasured").filter(part => part.checkVisibility()); };
+  const shown = all("input[name=leak]").flatMap(leak => all("input[name=judge]").map(judge => { leak.click(); const parts = choose(judge);
+    return [parts.length, parts.every(part => part.className === "unmeasured" || drawn(part.querySelector("svg"))), parts[0].id,
+      parts.flatMap(part => [...part.querySelectorAll("svg")]).flatMap(clashes)]; }));
+  const first = [all("input[name=leak]")[0], all("input[name=judge]")[0]].filter(Boolean);
+  first.forEach(box => box.click());
   const wide = all("body *").filter(element => !element.closest(".scroll, svg, .skip") && box(element).right > innerWidth + 1);
   const skip = document.querySelector(".skip"), before = box(skip).right;
   skip.focus();
-  const steps = all("a[href], summary, [tabindex='0']").filter(element => { element.focus(); return document.activeElement === element; });
+  const stops = all("a[href], summary, [tabindex='0'], input");
+  const steps = stops.filter(element => { element.focus(); return document.activeElement === element; });
   skip.focus();
-  const seen = { errors, width: innerWidth, scroll: document.scrollingElement.scrollWidth, charts: all("svg").length,
-    drawn: all("svg").filter(drawn).length, lines: Math.min(...all("svg").map(inside)), pictures: all("img").map(image => image.naturalWidth),
+  const seen = { errors, width: innerWidth, scroll: document.scrollingElement.scrollWidth, charts: visible.length, shown,
+    clashes: visible.filter(svg => svg.closest("figure") && svg.innerHTML.includes("leakage")).flatMap(clashes),
+    drawn: visible.filter(drawn).length, lines: Math.min(...visible.map(inside)), pictures: all("img").map(image => image.naturalWidth),
     wide: wide.map(element => element.tagName), tables: all(".scroll").map(element => [element.scrollWidth, element.clientWidth]),
-    skip: [before, box(skip).left], steps: steps.length, reachable: all("a[href], summary, [tabindex='0']").length,
-    ring: getComputedStyle(skip).outlineStyle, letters: Math.min(...all("svg text").map(text => box(text).height)) };
+    skip: [before, box(skip).left], steps: steps.length, reachable: stops.length,
+    ring: getComputedStyle(skip).outlineStyle,
+    letters: Math.min(...visible.flatMap(svg => [...svg.querySelectorAll("text")]).map(text => box(text).height)) };
   (parent === window ? document : parent.document).documentElement.dataset.seen = JSON.stringify(seen);
 });
 </script>"""
@@ -89,18 +106,32 @@ def text_of(kind):
     if kind == "report":
         return page.render(**given(images_nHWC=painted(24, 112)))
     long = "a judge with quite a long name that somebody called after a file"
+    if kind == "sweep":
+        groups = crowd()
+        only = group("reconstruction", {RATIO: 0.1}, 0.8, 0.2, "teacher", linkage_same_identity_d_sys=0.3)
+        return sweep_page.render(
+            title=f"Sweep of {long}", fields=[RATIO], along=RATIO, groups=[*groups, only], notes=["all"], csv="a\n1\n",
+            made=[("grid", f"{RATIO}=0.35,0.4")],
+        )  # fmt: skip
+    if kind == "sweeps":
+        settings = [one for one in crowd() if one["judge"] != OVERALL]
+        worst = [one for one in crowd() if one["judge"] == OVERALL]
+        one = dict(settings=settings, worst=worst, points=[dict(state="complete")], along=RATIO)
+        return compare_page.render([compared.sweep_of(name, one) for name in ("one", long)])
     return compare_page.render(
-        [compare_page.run_of(name, verify(), audit(), [("code", "abc")]) for name in ("one", long, "three")]
+        [compared.run_of(name, verify(), audit(), [("code", "abc")]) for name in ("one", long, "three")]
     )
 
 
 @pytest.mark.parametrize("width", [1200, 390])
-@pytest.mark.parametrize("kind", ["report", "compare"])
+@pytest.mark.parametrize("kind", ["report", "compare", "sweep", "sweeps"])
 def test_a_page_is_drawn_without_complaint_and_fits(tmp_path, kind, width):
     seen, console = look(tmp_path, text_of(kind), width)
     assert seen["errors"] == [] and console == []
     assert seen["width"] == width and seen["scroll"] <= width and seen["wide"] == []
-    assert seen["drawn"] == seen["charts"] == text_of(kind).count("<svg ") >= 4 and seen["lines"] >= 3
+    charts = 1 if kind == "sweep" else text_of(kind).count("<svg ")
+    assert seen["drawn"] == seen["charts"] == charts and seen["lines"] >= 3 and (charts >= 4 or kind == "sweep")
+    assert seen["clashes"] == []  # no label covers another
     assert seen["pictures"] == ([8 * 114 - 2] if kind == "report" else [])
     assert seen["letters"] >= 7  # pixels of the smallest letters in a figure
     # A keyboard reaches all links and every table, and the way past the head is hidden until it does.
@@ -111,16 +142,28 @@ def test_a_page_is_drawn_without_complaint_and_fits(tmp_path, kind, width):
         assert any(inner > outer for inner, outer in seen["tables"])  # what is too wide scrolls inside
 
 
+def test_each_choice_of_a_sweep_shows_one_curve_or_says_that_there_is_none(tmp_path):
+    seen, _ = look(tmp_path, text_of("sweep"), 390)
+    numbers = [(leak, judge) for leak in range(4) for judge in range(3)]
+    assert [count for count, *_ in seen["shown"]] == [1] * len(numbers) and all(drawn for _, drawn, *_ in seen["shown"])
+    expected = [f"panel{leak}-{judge}" if leak < 3 or judge == 1 else "" for leak, judge in numbers]
+    assert [name for _, _, name, _ in seen["shown"]] == expected  # D_sys was measured by the first judge alone
+    assert [clashes for *_, clashes in seen["shown"]] == [[]] * len(numbers)
+
+
 def test_the_probe_sees_what_is_wrong(tmp_path):
     """The checks above can fail: a broken picture, a fetch, a wide block, an empty drawing."""
     bad = (
         '<!doctype html><html><head></head><body><a class="skip" href="#x">x</a><img src="data:image/png;base64,AAAA"><img src="http://127.0.0.1:9/x.png">'
-        '<div style="width:1500px">wide</div><svg width="0" height="0"><text>t</text></svg><script>undefined_name()</script></body></html>'
+        '<div style="width:1500px">wide</div><svg width="0" height="0"><text>t</text></svg>'
+        '<figure><svg width="300" height="90"><desc>leakage</desc><text x="9" y="40">one</text><text x="15" y="42">two</text></svg>'
+        "</figure><script>undefined_name()</script></body></html>"
     )
     seen, console = look(tmp_path, bad, 390)
     kinds = {error.split(":")[0] for error in seen["errors"]}
     assert kinds == {"error", "fetch"} and any("undefined_name" in error for error in seen["errors"]) and console
-    assert seen["wide"] == ["DIV"] and seen["scroll"] >= 1500 and (seen["charts"], seen["drawn"]) == (1, 0)
+    assert seen["wide"] == ["DIV"] and seen["scroll"] >= 1500 and (seen["charts"], seen["drawn"]) == (2, 1)
+    assert seen["clashes"] == ["two / one"]
 
 
 def pages(folder, text):

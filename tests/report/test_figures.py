@@ -8,20 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facemae_jax.report.figures import (
-    GUIDE,
-    LOOKS,
-    OTHERS,
-    Guide,
-    Line,
-    Point,
-    Series,
-    curves,
-    described,
-    image_grid,
-    look,
-    trade_off_curve,
-)
+from facemae_jax.report.figures import LOOKS, Line, curves, described, image_grid, look
 
 SVG = "{http://www.w3.org/2000/svg}"
 LINES = [Line("original", [1, 10, 100], [0.2, 0.5, 1.0]), Line("mask", [1, 10, 100], [0.1, 0.3, 0.9])]
@@ -30,11 +17,6 @@ LINES = [Line("original", [1, 10, 100], [0.2, 0.5, 1.0]), Line("mask", [1, 10, 1
 def texts(svg):
     """What a reader sees in words; fails where the SVG is no well-formed XML."""
     return ["".join(element.itertext()) for element in ElementTree.fromstring(svg).iter(f"{SVG}text")]
-
-
-def trade_off(points, **more):
-    """Every point a series of its own, as a report has it."""
-    return trade_off_curve([Series(point.label, [point], joined=False) for point in points], legend=False, **more)
 
 
 def strokes(svg):
@@ -79,39 +61,20 @@ def test_points_that_are_no_numbers_are_left_out():
     assert "loss" in texts(svg) and "nan" not in svg.lower() and not re.search(r"\binf", svg)
 
 
-def test_trade_off_shows_every_variant_once():
-    points = [Point("original", 50.0, 90.0, 1.0, 0.5), Point("reconstruction", 5.0, 80.0), Point("other", 20.0, 70.0)]
-    svg = trade_off(points, x="leakage", y="utility")
-    for label in ("original", "reconstruction", "other", "leakage", "utility"):
-        assert texts(svg).count(label) == 1
-    assert LOOKS["reconstruction"][0] in strokes(svg) and OTHERS[0][0] in strokes(svg)
-    assert "nan" not in svg.lower()
-
-
-def test_errors_are_drawn_in_both_directions():
-    points = [Point("mask", 50.0, 50.0, leakage, utility) for leakage in (0.0, 10.0) for utility in (0.0, 10.0)]
-    assert len({trade_off([point], x="x", y="y") for point in points}) == 4
-
-
 def test_the_same_numbers_give_the_same_bytes():
     """No date and no random name, so that a report can be compared with the one of yesterday."""
-    for draw in (lambda: curves(LINES, x="x", y="y"), lambda: trade_off([Point("mask", 1.0, 2.0)], x="x", y="y")):
-        first = draw()
-        image_grid(np.zeros((1, 4, 4, 3), np.uint8), columns=1)  # what was drawn before does not matter
-        curves(LINES[::-1], x="u", y="v")
-        assert draw() == first
-        assert "dc:date" not in first
+    first = curves(LINES, x="x", y="y")
+    image_grid(np.zeros((1, 4, 4, 3), np.uint8), columns=1)  # what was drawn before does not matter
+    curves(LINES[::-1], x="u", y="v")
+    assert curves(LINES, x="x", y="y") == first and "dc:date" not in first
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", 'a"b&c', r"$\frac$ broken", "$x$", "--> <b>"])
 def test_names_are_text_and_nothing_else(name):
     """Neither markup nor a formula: a judge is called after its file."""
-    for svg in (
-        curves([Line(name, [1, 2], [1, 2])], x=name, y=name),
-        trade_off([Point(name, 1.0, 2.0)], x=name, y=name),
-    ):
-        assert texts(svg).count(name) == 3
-        assert "<script" not in svg and "<b>" not in svg
+    svg = curves([Line(name, [1, 2], [1, 2])], x=name, y=name)
+    assert texts(svg).count(name) == 3
+    assert "<script" not in svg and "<b>" not in svg
 
 
 def test_nothing_is_loaded_from_elsewhere():
@@ -147,15 +110,6 @@ def test_image_grid_holds_the_images_pixel_by_pixel():
     np.testing.assert_array_equal(pixels(image_grid(images[:1], columns=1)), images[0])
 
 
-def test_guides_are_drawn_and_named():
-    points = [Point("mask", 50.0, 50.0)]
-    svg = trade_off(
-        points, x="x", y="y", guides=[Guide("blind guess", 2.0, 50.0), Guide("ceiling", 80.0), Guide("none")]
-    )
-    assert texts(svg).count("blind guess") == 2 and texts(svg).count("ceiling") == 1 and "none" not in texts(svg)
-    assert strokes(svg).count(GUIDE) == 3 and GUIDE not in strokes(trade_off(points, x="x", y="y"))
-
-
 def test_strengths_of_a_kind_share_its_colour_and_differ_in_dash():
     svg = curves([Line(f"blur@{n}", [1, 2], [n, n]) for n in (1, 2, 4)], x="x", y="y")
     styles = {
@@ -172,14 +126,6 @@ def test_bands_and_whole_numbers():
     assert {"1", "2", "4"} <= set(texts(plain)) and "3" not in texts(plain)
     band = curves([line._replace(low=[0.0] * 3, high=[0.5] * 3)], x="n", y="y", log_x=True, whole_x=True)
     assert "opacity: 0.13" in band and "opacity: 0.13" not in plain
-
-
-def test_a_series_without_points_keeps_its_colour():
-    one = [Point("mask", 1.0, 2.0)]
-    alone, second = ([Series("run b", one)], [Series("run a", []), Series("run b", one)])
-    drawn = trade_off_curve(second, x="x", y="y")
-    assert "run a" not in texts(drawn) and OTHERS[1][0] in strokes(drawn)
-    assert OTHERS[0][0] in strokes(trade_off_curve(alone, x="x", y="y"))
 
 
 def test_a_drawing_is_described_inside():

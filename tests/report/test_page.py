@@ -179,9 +179,10 @@ def test_the_verification_table_compares_with_mask():
         f"{100 * row['eer']:.2f}",
         f"{100 * row['tar_at_far']['0.1']:.1f}",
         f"{100 * difference['mean']:+.1f} ± {100 * difference['standard_error']:.1f}",
+        f"{100 * (VERIFY['rows'][0]['accuracy']['mean'] / row['accuracy']['mean'] - 1):+.1f}",
     ]
     assert found["reconstruction"] == expected
-    assert found["mask"][-1] == "–" and "teacher (teacher)" in found
+    assert found["mask"][-2] == "–" and found["original"][-1] == "–" and "teacher (teacher)" in found
 
 
 def test_the_text_table_for_the_terminal():

@@ -6,8 +6,10 @@ from html.parser import HTMLParser
 
 import pytest
 from report_help import given
+from sweep_help import RATIO, ratios
 
-from facemae_jax.report import compare_page, figures, page
+from facemae_jax.report import compare_page, compared, figures, page, sweep_page
+from facemae_jax.report.leakages import OVERALL
 
 STYLE = str(page.style())
 COLOURS = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6});", STYLE))
@@ -60,10 +62,23 @@ def rendered():
 
 
 @functools.cache
-def compared():
+def side_by_side():
     everything = given()
-    runs = [compare_page.run_of(name, everything["verify"], everything["audit"], []) for name in ("a", "b")]
+    runs = [compared.run_of(name, everything["verify"], everything["audit"], []) for name in ("a", "b")]
     return compare_page.render(runs)
+
+
+@functools.cache
+def swept():
+    return sweep_page.render(
+        title="x",
+        fields=[RATIO],
+        along=RATIO,
+        groups=[*ratios(), *ratios(OVERALL)],
+        notes=[],
+        csv="a",
+        made=[("a", "b")],
+    )
 
 
 class Reader(HTMLParser):
@@ -79,7 +94,7 @@ class Reader(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-@pytest.mark.parametrize("text", [rendered, compared])
+@pytest.mark.parametrize("text", [rendered, side_by_side, swept])
 def test_every_head_has_its_scope_and_every_drawing_its_words(text):
     reader = Reader(text())
     assert all("scope" in head for head in reader.all("th")) and reader.all("th")
@@ -90,7 +105,7 @@ def test_every_head_has_its_scope_and_every_drawing_its_words(text):
     assert len(reader.all("main")) == len(reader.all("h1")) == 1
 
 
-@pytest.mark.parametrize("text", [rendered, compared])
+@pytest.mark.parametrize("text", [rendered, side_by_side, swept])
 def test_the_keyboard_reaches_everything(text):
     reader = Reader(text())
     first = next(attributes for tag, attributes in reader.elements if tag == "a")
@@ -102,3 +117,9 @@ def test_the_keyboard_reaches_everything(text):
     assert all(box["tabindex"] == "0" and box["role"] == "region" and box["aria-label"] for box in scrolled)
     assert ":focus-visible { outline: 3px solid var(--blue)" in STYLE and "outline: none" not in STYLE
     assert re.search(r"\.skip:focus \{ left: \.5rem", STYLE)
+
+
+def test_every_choice_has_its_words():
+    labels = re.findall(r"<label><input [^>]*id=\"(\w+)\"[^>]*> [^<]+</label>", swept())
+    choices = [box["id"] for box in Reader(swept()).all("input")]
+    assert labels == choices and len(choices) == 3 + 2 and swept().count("<legend>") == swept().count("<fieldset") == 2

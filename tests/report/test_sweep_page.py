@@ -1,124 +1,91 @@
 """The page of a sweep: what is drawn and said, from means made by hand."""
 
 import base64
+import functools
 import re
 from html.parser import HTMLParser
 
 import pytest
+from sweep_help import RATIO, group, ratios
 
 from facemae_jax.report import sweep_page
-from facemae_jax.report.figures import Point, Series, trade_off_curve
+from facemae_jax.report.leakages import OVERALL
 
 EVIL = '<img src=x onerror="alert(1)">'
 
 
-def group(variant, setting, utility, leak, judge="teacher", std=0.01):
-    def figure(mean):
-        return None if mean is None else {"mean": mean, "std": std, "n": 2}
-
-    asked = dict.fromkeys(sweep_page.QUESTIONS, figure(leak))
-    return {
-        "setting": setting,
-        "variant": variant,
-        "judge": judge,
-        "independent": judge != "teacher",
-        "n": 2,
-        "utility": figure(utility),
-    } | asked
-
-
-def ratios(judge="teacher"):
-    return [
-        group("original", None, 0.9, 0.8, judge),
-        group("blur@4", None, 0.85, 0.6, judge),
-        group("blur@2", None, 0.88, 0.7, judge),
-        group("mask", None, 0.7, 0.05, judge),
-        group("reconstruction", {"mae.mask_ratio": 0.9}, 0.78, 0.2, judge),
-        group("reconstruction", {"mae.mask_ratio": 0.5}, 0.86, 0.5, judge),
-    ]
-
-
 def page(groups=None, **changes):
     given = dict(
-        title="Sweep of demo", fields=["mae.mask_ratio"],
-        along="mae.mask_ratio", groups=ratios() + ratios("recognizer:original") if groups is None else groups,
-        cells=[["mae.mask_ratio", "trained on"], ["any", "mask"], ["0.5", "reconstruction"]], notes=["2 of 2"], csv="a,b\n1,2\n",
-        made=[("code", "abc")],
+        title="Sweep of demo", fields=[RATIO], along=RATIO,
+        groups=ratios() + ratios("recognizer:original") + ratios(OVERALL) if groups is None else groups,
+        notes=["2 of 2"], csv="a,b\n1,2\n", made=[("code", "abc")],
     )  # fmt: skip
     return sweep_page.render(**(given | changes))
 
 
-def test_series_run_along_the_numbers_that_were_swept():
-    found = {s.label: s for s in sweep_page.series(ratios(), "mae.mask_ratio", "same_identity_rank_1")}
-    assert list(found) == ["original", "blur, by strength", "mask", "reconstruction"]
-    assert [p.label for p in found["reconstruction"].points] == ["0.5", "0.9"] and found["reconstruction"].joined
-    assert found["reconstruction"].points[0] == Point("0.5", 50.0, 86.0, 1.0, 1.0)
-    assert [p.label for p in found["blur, by strength"].points] == ["2", "4"] and found["blur, by strength"].joined
-    assert not found["mask"].joined
-
-
-def test_one_series_per_value_of_the_other_fields_and_none_without_numbers():
-    groups = [
-        group("reconstruction", {"irm.kind": kind, "mae.mask_ratio": ratio}, 0.8, ratio)
-        for kind in ("cosine", "euclidean") for ratio in (0.5, 0.9)
-    ]  # fmt: skip
-    found = sweep_page.series(groups, "mae.mask_ratio", "same_image_rank_1")
-    assert [s.label for s in found] == ["reconstruction irm.kind=cosine", "reconstruction irm.kind=euclidean"]
-    words = [group("reconstruction", {"irm.kind": kind}, 0.8, 0.1) for kind in ("cosine", "euclidean")]
-    (one,) = sweep_page.series(words, None, "same_image_rank_1")
-    assert [p.label for p in one.points] == ["cosine", "euclidean"] and not one.joined
-    assert (
-        sweep_page.series([group("mask", None, None, 0.1), group("mask", None, 0.1, None)], None, "same_image_rank_1")
-        == []
-    )
+@functools.cache
+def usual():
+    return page()
 
 
 def test_the_reading_says_where_the_reconstruction_stands():
     said = sweep_page.reading(ratios())
     assert "most useful reconstruction is mae.mask_ratio = 0.5, right in 86.0 ± 1.0 %" in said[0]
     assert "most private is mae.mask_ratio = 0.9" in said[0]
-    by = {sentence.split(" (")[0]: sentence for sentence in said[1:]}
-    assert "at least as useful and no more leaky with mae.mask_ratio = 0.5." in by["Against blur@4"]
-    assert "one buys the one with the other" in by["Against mask"] and "Against original" not in by
+    assert said[1:] == [
+        "Some setting is at least as useful and no more leaky than blur@4.",
+        "Against blur@2, mask, one is bought with the other: no setting is both as useful and no more leaky.",
+    ]
     better = sweep_page.reading([group("noise", None, 0.95, 0.1), *ratios()[-2:]])
-    assert "noise is at least as useful and no more leaky than every setting" in better[1]
+    assert better[1:] == ["noise: at least as useful and no more leaky than every setting tried."]
     assert sweep_page.reading([group("mask", None, 0.9, 0.1)]) == []
 
 
 def test_the_page_is_whole_and_self_contained():
-    text = page()
-    assert text.count("<svg") == 4 and text.count('aria-label="Utility (up') == 4
-    assert "This attacker is not independent" in text and "This attacker is independent" in text
+    text = usual()
+    assert text.count("<svg") == text.count('class="panel"') == 3 * 3
+    assert "</strong> is not independent of the teacher" in text and "</strong> is independent of the teacher" in text
     assert not re.search(r'(?:src|href)="(?!data:|#)', text) and "<script" not in text
-    data = re.search(r'href="data:text/csv;base64,([^"]+)" download', text)
-    assert base64.b64decode(data[1]) == b"a,b\n1,2\n"
-    assert '<tr class="ours"><td>0.5</td>' in text and "<tr><td>any</td>" in text
+    data = re.search(r'href="data:text/csv;charset=utf-8;base64,([^"]+)" download', text)
+    assert base64.b64decode(data[1]).decode("utf-8-sig") == "a,b\n1,2\n"
+    assert '<tr class="ours"><th scope="row">reconstruction<small>mae.mask_ratio = 0.9</small></th><td>2</td>' in text
+    assert '<tr><th scope="row">mask</th>' in text
     HTMLParser().feed(text)
 
 
+def test_equal_leakage_stands_above_its_curve():
+    text = usual()
+    panel = text[text.index('id="panel0-0"') : text.index('id="panel0-1"')]
+    told, drawn = panel.index("the best distortion reaches 74.0 ± 1.0 %"), panel.index("<svg")
+    assert told < drawn and "People found by the strongest attacker with single images: worst over all judges" in panel
+
+
+def test_each_choice_shows_its_panel_and_no_other():
+    groups = [*ratios(), *ratios("other"), *ratios(OVERALL)]
+    groups.append(group("reconstruction", {RATIO: 0.1}, 0.8, 0.2, "other", fusion_rank_1=0.3, fusion_n=8))
+    text = page(groups)
+    shown = re.search(r"\n(\.curves:has[^{]*) \{ display: block; \}\n(\.curves[^{]*) \{ display: none; \}", text)
+    rules = re.findall(r"\.curves:has\(#leak(\d):checked\):has\(#judge(\d):checked\) #panel(\d)-(\d)", shown[1])
+    assert len(rules) == 10 and all((a, b) == (c, d) for a, b, c, d in rules)
+    assert {f"panel{a}-{b}" for a, b, *_ in rules} == set(re.findall(r'class="panel" id="(\w+-\d)"', text))
+    assert ("3", "2", "3", "2") in rules  # fusion, by the other judge alone
+    assert len(re.findall(r"\.unmeasured", shown[2])) == 10
+    assert re.findall(r'id="(leak\d|judge\d)" checked', text) == ["leak0", "judge0"]
+    assert len(re.findall('type="radio" name="leak"', text)) == 4 and text.count('name="judge"') == 3
+    assert "> worst over all judges</label>" in text
+
+
 def test_without_a_complete_point_the_page_says_so():
-    text = page(groups=[], cells=[])
-    assert "No point is complete yet." in text and "<svg" not in text
+    text = page(groups=[])
+    assert "No point is complete yet." in text and "<svg" not in text and "there is no curve" in text
 
 
 def test_words_of_others_stay_words():
-    text = page(groups=ratios(EVIL), notes=[EVIL], title=EVIL)
+    text = page(groups=ratios(EVIL) + ratios(OVERALL), notes=[EVIL], title=EVIL)
     assert EVIL not in text and "&lt;img" in text
 
 
-def test_a_curve_keeps_series_apart_and_formulas_words():
-    points = [Point("$0.5", 10, 80, 1, 1), Point("0.9", 5, 70)]
-    drawn = trade_off_curve([Series("reconstruction a$", points), Series("reconstruction b", points)], x="$x", y="y")
-    assert drawn.count("#0067b1") and drawn.count("#c4473a") and "reconstruction a$" in drawn and "$0.5" in drawn
-    alone = trade_off_curve([Series("mask", points, joined=False)], x="x", y="y")
-    assert alone != trade_off_curve([Series("mask", points)], x="x", y="y")
-    assert "<svg" in trade_off_curve([], x="x", y="y")
-    assert trade_off_curve([Series("mask", points)], x="x", y="y") == trade_off_curve(
-        [Series("mask", points)], x="x", y="y"
-    )
-
-
-@pytest.mark.parametrize("std", [None, 0.02])
-def test_one_seed_has_no_bars(std):
-    (one,) = sweep_page.series([group("mask", None, 0.7, 0.1, std=std)], None, "same_image_rank_1")
-    assert one.points[0].utility_error == pytest.approx(100 * (std or 0))
+@pytest.mark.parametrize("groups", [[group("mask", None, None, 0.3)], [group("mask", None, 0.7, None)]])
+def test_with_half_of_the_figures_there_is_a_table_and_no_curve(groups):
+    text = page(groups=groups)
+    assert "there is no curve" in text and '<th scope="row">mask</th>' in text

@@ -1,0 +1,33 @@
+"""What the best distortion reaches at the leakage of something else. Numbers in, numbers out.
+
+A method is better than a distortion only if it is more useful at the same leakage. Distortions are points; between two of them stands the
+straight line: who publishes a share p of the images by one and the rest by the other leaks, and is useful, about p parts of the one and
+1 − p of the other. Whoever leaks less for the same utility is no worse, so points of lower leakage count as well. Beyond the
+least and the most leaking distortion nothing is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def best_at(points: Sequence[tuple[float, float]], leakage: float) -> float | None:
+    """The utility that distortions reach at ``leakage`` or less.
+
+    Args:
+        points: (leakage, utility) of each distortion, in any order.
+        leakage: in the unit of the points.
+
+    Returns:
+        the highest utility over all points that leak no more and over all lines between two points, in the unit of the points; None outside
+        the range of the points.
+    """
+    leaks = [leak for leak, _ in points]
+    if not points or not min(leaks) <= leakage <= max(leaks):
+        return None
+    reached = [useful for leak, useful in points if leak <= leakage]
+    for low, less in points:
+        for high, more in points:
+            if low < leakage < high:
+                reached.append(less + (more - less) * (leakage - low) / (high - low))
+    return max(reached)
