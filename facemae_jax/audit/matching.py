@@ -2,15 +2,17 @@
 
 Mated scores are cosines of (protected image, own source), non-mated ones of (protected image, image of another identity).
 Originals as queries match their own source with cosine 1, so that row of an audit says nothing; what it is compared with
-is how well a recognizer verifies ordinary pairs (``verify.json``).
+is how well a recognizer verifies ordinary pairs (``verify.json``). Intervals resample the people of the protected images.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from facemae_jax.metrics.bootstrap import DRAWS
+from facemae_jax.metrics.roc_intervals import roc_intervals
 from facemae_jax.metrics.verification import area, equal_error_rate, roc, tar_at_far, thin
 from facemae_jax.types import FacemaeError
 
@@ -19,9 +21,16 @@ BINS = 80  # of the histograms, from −1 to 1
 ROWS = 512  # queries whose scores exist at a time
 
 
+class NonMated(NamedTuple):
+    """Scores of queries and images of other identities."""
+
+    scores_n: np.ndarray
+    query_n: np.ndarray  # whose score each is
+
+
 def non_mated_scores(
     queries_QE: np.ndarray, gallery_GE: np.ndarray, *, labels_Q: np.ndarray, labels_G: np.ndarray, seed: int
-) -> np.ndarray:
+) -> NonMated:
     """Cosines of queries and images of other identities: all of them, or about a million drawn evenly over the queries.
 
     Raises:
@@ -40,7 +49,7 @@ def non_mated_scores(
         raise FacemaeError(
             "The audited originals show one identity only, so there is nobody to be mistaken for: audit faces of at least two people."
         )
-    return scores
+    return NonMated(scores, np.repeat(np.arange(len(drawn)), [len(part) for part in drawn]))
 
 
 def matching(
@@ -50,6 +59,8 @@ def matching(
     sources_Q: np.ndarray,
     labels_G: np.ndarray,
     seed: int = 0,
+    level: float = 0.95,
+    draws: int = DRAWS,
 ) -> dict[str, Any]:
     """Decide whether protected image and original belong together.
 
@@ -58,29 +69,40 @@ def matching(
         gallery_GE: embeddings of the originals by the same recognizer.
         sources_Q: gallery position of the original that each query was made from.
         labels_G: identity of each original.
-        seed: which non-mated pairs are drawn when there are more than a million.
+        seed: which non-mated pairs are drawn when there are more than a million; and of the intervals.
+        level, draws: of the intervals, over people.
 
     Returns:
         ``tar_at_far`` (FAR that the non-mated scores support), ``eer``, ``auc``, ``roc`` (points for a plot), ``mated`` and
-        ``non_mated`` (count, mean and std of the cosine), ``histogram`` (edges, and the share of each kind of score per bin).
+        ``non_mated`` (count, mean and std of the cosine), ``histogram`` (edges, and the share of each kind of score per bin); ``people`` (how many
+        the queries show), and ``interval`` {"tar_at_far": {"0.1": [low, high], …}, "eer", "auc"} with ``level``: both are missing when that is one.
     """
     labels_G = np.asarray(labels_G)
+    labels_Q = labels_G[sources_Q]
     mated_n = np.einsum("qe,qe->q", queries_QE, gallery_GE[sources_Q])
-    others_n = non_mated_scores(queries_QE, gallery_GE, labels_Q=labels_G[sources_Q], labels_G=labels_G, seed=seed)
+    others_n, query_n = non_mated_scores(queries_QE, gallery_GE, labels_Q=labels_Q, labels_G=labels_G, seed=seed)
     curve = roc(
         np.concatenate([mated_n, others_n]),
         np.concatenate([np.ones(len(mated_n), bool), np.zeros(len(others_n), bool)]),
     )
+    figures: dict[str, Any] = {
+        "tar_at_far": tar_at_far(curve),
+        "eer": equal_error_rate(curve),
+        "auc": area(curve),
+        "people": len(np.unique(labels_Q)),
+    }
+    if figures["people"] > 1:
+        figures["interval"] = roc_intervals(
+            mated_n, others_n, (labels_Q, labels_Q[query_n]), figures, level=level, draws=draws, seed=seed
+        )
+        figures["level"] = level
     edges = np.linspace(-1.0, 1.0, BINS + 1)
 
     def shares(scores_n: np.ndarray) -> list[float]:
         counts, _ = np.histogram(np.clip(scores_n, -1.0, 1.0), edges)  # rounding may pass 1 by an ulp
         return (counts / len(scores_n)).tolist()
 
-    return {
-        "tar_at_far": tar_at_far(curve),
-        "eer": equal_error_rate(curve),
-        "auc": area(curve),
+    return figures | {
         "roc": thin(curve),
         "mated": _moments(mated_n),
         "non_mated": _moments(others_n),

@@ -70,7 +70,7 @@ def mae_losses(
         )
     check_batch(mesh, batch, "audit.batch")
     keys_M = image_keys(keys_for(seed, 0, ("membership",))["membership"], masks)
-    mask = random_mask(keys_M, patches=c.patches, visible=c.visible)
+    mask = random_mask(keys_M, patches=c.patches, visible=c.visible, focus=c.mask_focus)
 
     def losses(params: Tree, images_BHWC: jax.Array, mask: Mask) -> jax.Array:
         units_BHWC = to_unit(images_BHWC)

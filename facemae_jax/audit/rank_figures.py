@@ -30,6 +30,21 @@ def mean_intervals(
     return [percentile(values_R, level) for values_R in means_RM.T]
 
 
+def rank_intervals(
+    ranks_QR: np.ndarray, identities_Q: np.ndarray, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0
+) -> dict[str, Any]:
+    """Intervals over people of a search: ``rank`` {"1": [low, high], "5", "10"}, ``map`` [low, high]. Arguments as of :func:`rank_figures`.
+
+    Raises:
+        FacemaeError: fewer than two people.
+    """
+    ranks_QR = np.asarray(ranks_QR, np.int64)
+    best_Q = best_ranks(ranks_QR)
+    values_QM = np.stack([*(best_Q <= at for at in AT), average_precision(ranks_QR)], axis=1)
+    *rates, precision = mean_intervals(values_QM, identities_Q, level=level, draws=draws, seed=seed)
+    return {"rank": {str(at): list(rate) for at, rate in zip(AT, rates, strict=True)}, "map": list(precision)}
+
+
 def rank_figures(
     ranks_QR: np.ndarray,
     gallery_Q: np.ndarray,
@@ -56,18 +71,12 @@ def rank_figures(
     """
     ranks_QR = np.asarray(ranks_QR, np.int64)
     figures = retrieval(ranks_QR, np.asarray(gallery_Q))
-    best_Q = best_ranks(ranks_QR)
-    values_QM = np.stack([*(best_Q <= at for at in AT), average_precision(ranks_QR)], axis=1)
-    *rates, precision = mean_intervals(values_QM, identities_Q, level=level, draws=draws, seed=seed)
     return {
         "queries": figures["queries"],
         "people": len(np.unique(identities_Q)),
         "rank": figures["rank"],
         "map": figures["map"],
-        "interval": {
-            "rank": {str(at): list(rate) for at, rate in zip(AT, rates, strict=True)},
-            "map": list(precision),
-        },
+        "interval": rank_intervals(ranks_QR, identities_Q, level=level, draws=draws, seed=seed),
         "level": level,
         "chance": figures["chance"],
         "median_rank": figures["median_rank"],

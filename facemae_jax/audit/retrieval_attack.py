@@ -2,8 +2,8 @@
 
 Two questions, kept apart because they differ by much: is the *same image* found (the gallery holds the very source),
 and is another image of the *same identity* found when the own source is taken away? Beside each figure stands what a blind
-guess reaches in that gallery; the ceiling is this same attack with the originals themselves as queries. One direction of the
-threat is measured, with one recognizer at a time: a stronger attacker may find more.
+guess reaches in that gallery; the ceiling is this same attack with the originals themselves as queries. Intervals resample the people
+of the queries. One direction of the threat is measured, with one recognizer at a time: a stronger attacker may find more.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from facemae_jax.audit.rank_figures import rank_intervals
+from facemae_jax.metrics.bootstrap import DRAWS
 from facemae_jax.metrics.retrieval import retrieval
 from facemae_jax.search import rank_of
 
@@ -36,6 +38,9 @@ def retrieval_attack(
     *,
     sources_Q: np.ndarray,
     labels_G: np.ndarray,
+    seed: int = 0,
+    level: float = 0.95,
+    draws: int = DRAWS,
     block: int = 4096,
 ) -> dict[str, Any]:
     """Search the originals with protected images.
@@ -45,25 +50,37 @@ def retrieval_attack(
         gallery_GE: embeddings of the originals by the same recognizer.
         sources_Q: gallery position of the original that each query was made from.
         labels_G: identity of each original.
+        seed, level, draws: of the intervals, over people.
         block: of the search.
 
     Returns:
-        ``same_image``: the figures of ``metrics.retrieval`` over all queries.
+        ``same_image``: the figures of ``metrics.retrieval`` over all queries, ``people`` (how many they show), and ``interval`` {"rank": {"1":
+        [low, high], …}, "map": [low, high]} with ``level``: both are missing when the queries show one person.
         ``same_identity``: the same with each query's own source left out, over the queries whose identity has another image;
         None when no query has one. ``without_another_image``: how many queries that leaves out.
     """
-    sources_Q = np.asarray(sources_Q, np.int64)
+    sources_Q, labels_G = np.asarray(sources_Q, np.int64), np.asarray(labels_G)
+    labels_Q = labels_G[sources_Q]
+    options: dict[str, Any] = dict(seed=seed, level=level, draws=draws)
     own_Q1 = rank_of(queries_QE, gallery_GE, sources_Q[:, None], block=block)
-    targets_QR = same_identity_targets(sources_Q, np.asarray(labels_G))
+    targets_QR = same_identity_targets(sources_Q, labels_G)
     asked_Q = (targets_QR >= 0).any(axis=1)
     identity = None
     if asked_Q.any():
         ranks_QR = rank_of(
             queries_QE[asked_Q], gallery_GE, targets_QR[asked_Q], block=block, exclude_Q=sources_Q[asked_Q]
         )
-        identity = retrieval(ranks_QR, np.full(len(ranks_QR), len(gallery_GE) - 1))
+        identity = _figures(ranks_QR, len(gallery_GE) - 1, labels_Q[asked_Q], options)
     return {
-        "same_image": retrieval(own_Q1, np.full(len(own_Q1), len(gallery_GE))),
+        "same_image": _figures(own_Q1, len(gallery_GE), labels_Q, options),
         "same_identity": identity,
         "without_another_image": int(np.count_nonzero(~asked_Q)),
     }
+
+
+def _figures(ranks_QR: np.ndarray, gallery: int, identities_Q: np.ndarray, options: dict[str, Any]) -> dict[str, Any]:
+    """Rates of one question, with intervals where there are people to resample."""
+    found = retrieval(ranks_QR, np.full(len(ranks_QR), gallery)) | {"people": len(np.unique(identities_Q))}
+    if found["people"] < 2:
+        return found
+    return found | {"interval": rank_intervals(ranks_QR, identities_Q, **options), "level": options["level"]}

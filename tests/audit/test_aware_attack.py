@@ -9,9 +9,9 @@ from facemae_jax.audit import aware_attack as a
 from facemae_jax.audit.pair_training import AttackOptim, PairSource
 from facemae_jax.audit.retrieval_attack import retrieval_attack
 from facemae_jax.embed import embed
-from facemae_jax.mesh import make_mesh
 from facemae_jax.types import FacemaeError
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 STEPS, BATCH = 100, 64
 NOISE = np.random.default_rng(7).integers(0, 256, (attack_help.SIZE, attack_help.SIZE, 3), dtype=np.uint8)
 
@@ -27,29 +27,6 @@ class Scramble:
 
     def __repr__(self):
         return "Scramble()"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_quickly():
-    """Compiling is most of the time here; nothing tests speed."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)  # the default
-
-
-@pytest.fixture(scope="module")
-def mesh():
-    return make_mesh(1, 1, jax.devices()[:1])
-
-
-@pytest.fixture(scope="module")
-def faces(tmp_path_factory):
-    """Seen and unseen people."""
-    folder = tmp_path_factory.mktemp("aware")
-    return [
-        attack_help.write_set(folder / name, *attack_help.rendered(people, 8, seed))
-        for name, people, seed in (("seen", 80, 0), ("unseen", 40, 1))
-    ]
 
 
 def unit(rows):

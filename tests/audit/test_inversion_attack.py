@@ -9,35 +9,12 @@ from facemae_jax.audit.pair_training import AttackOptim, PairSource
 from facemae_jax.audit.retrieval_attack import retrieval_attack
 from facemae_jax.data.distort import Distortion
 from facemae_jax.embed import embed
-from facemae_jax.mesh import make_mesh
 from facemae_jax.models.scaling import to_uint8, to_unit
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 BLUR = Distortion("blur", attack_help.SIZE, blur=10.0)
 OPTIM = AttackOptim(steps=80, batch=16, learning_rate=5e-3)
 WIDTHS = (12, 16)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_quickly():
-    """Compiling is most of the time here; nothing tests speed."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)  # the default
-
-
-@pytest.fixture(scope="module")
-def mesh():
-    return make_mesh(1, 1, jax.devices()[:1])
-
-
-@pytest.fixture(scope="module")
-def faces(tmp_path_factory):
-    """Seen and unseen people."""
-    folder = tmp_path_factory.mktemp("inversion")
-    return [
-        attack_help.write_set(folder / name, *attack_help.rendered(people, 8, seed))
-        for name, people, seed in (("seen", 80, 0), ("unseen", 40, 1))
-    ]
 
 
 def trained(out, source, mesh, **more):

@@ -39,7 +39,7 @@ def test_unrelated_images_match_no_more_often_than_strangers():
 def test_images_of_the_same_identity_are_no_strangers():
     rows, labels_G = gallery()
     labels_Q = labels_G[:3]
-    scores = m.non_mated_scores(rows[:3], rows, labels_Q=labels_Q, labels_G=labels_G, seed=0)
+    scores = m.non_mated_scores(rows[:3], rows, labels_Q=labels_Q, labels_G=labels_G, seed=0).scores_n
     right = np.concatenate([rows[q] @ rows[labels_G != labels_Q[q]].T for q in range(3)])
     np.testing.assert_allclose(np.sort(scores), np.sort(right), atol=1e-6)
 
@@ -49,7 +49,9 @@ def test_a_large_audit_draws_a_million_evenly(monkeypatch):
     monkeypatch.setattr(m, "ROWS", 64)
     rows, labels_G = gallery()
     labels_Q = labels_G[np.arange(200)]
-    draw = [m.non_mated_scores(rows, rows, labels_Q=labels_Q, labels_G=labels_G, seed=seed) for seed in (0, 0, 1)]
+    draw = [
+        m.non_mated_scores(rows, rows, labels_Q=labels_Q, labels_G=labels_G, seed=seed).scores_n for seed in (0, 0, 1)
+    ]
     assert len(draw[0]) == 1000
     np.testing.assert_array_equal(draw[0], draw[1])
     assert not np.array_equal(draw[0], draw[2])
@@ -73,3 +75,38 @@ def test_one_identity_cannot_be_audited():
     rows, _ = gallery(8)
     with pytest.raises(FacemaeError, match="one identity only"):
         m.matching(rows, rows, sources_Q=np.arange(8), labels_G=np.zeros(8, int))
+
+
+def test_intervals_are_over_people_and_hold_the_figures():
+    rows, labels_G = gallery()
+    near = unit(rows + 1.5 * unit(np.random.default_rng(2).normal(size=rows.shape)))
+    found = m.matching(near, rows, sources_Q=np.arange(200), labels_G=labels_G, seed=5)
+    assert found["people"] == 50 and found["level"] == 0.95
+    assert set(found["interval"]["tar_at_far"]) == set(found["tar_at_far"])
+    both = [(found["interval"][name], found[name]) for name in ("eer", "auc")]
+    both += [(found["interval"]["tar_at_far"][far], tar) for far, tar in found["tar_at_far"].items()]
+    assert all(low < value < high for (low, high), value in both)
+    again, other = (m.matching(near, rows, sources_Q=np.arange(200), labels_G=labels_G, seed=s) for s in (5, 6))
+    assert again == found and other["interval"] != found["interval"]
+    # Images over again are no further people.
+    once, four = (
+        m.matching(
+            np.repeat(near[::4], n, axis=0), rows, sources_Q=np.repeat(np.arange(0, 200, 4), n), labels_G=labels_G
+        )
+        for n in (1, 4)
+    )
+    assert four["interval"]["auc"] == pytest.approx(once["interval"]["auc"], abs=2e-4)
+    assert np.diff(once["interval"]["auc"]) > 2e-3
+
+
+def test_non_mated_scores_come_with_whose_they_are():
+    rows, labels_G = gallery(40)
+    found = m.non_mated_scores(rows[:9], rows, labels_Q=labels_G[:9], labels_G=labels_G, seed=0)
+    np.testing.assert_array_equal(found.query_n, np.repeat(np.arange(9), 36))
+    np.testing.assert_allclose(found.scores_n[:36], rows[0] @ rows[labels_G != 0].T, atol=1e-6)
+
+
+def test_queries_of_one_person_have_figures_without_an_interval():
+    rows, labels_G = gallery()
+    found = m.matching(rows[:4], rows, sources_Q=np.arange(4), labels_G=labels_G)
+    assert found["people"] == 1 and found["auc"] == 1.0 and "interval" not in found and "level" not in found

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from facemae_jax.audit.found_images import found_images
 from facemae_jax.audit.retrieval_attack import retrieval_attack, same_identity_targets
+from facemae_jax.metrics.bootstrap import bootstrap_mean
 
 
 def unit(rows):
@@ -101,3 +103,35 @@ def test_order_of_gallery_and_queries_does_not_matter():
     assert before["same_identity"]["rank"] == after["same_identity"]["rank"]
     assert before["same_identity"]["map"] == pytest.approx(after["same_identity"]["map"], abs=1e-9)
     assert 0 < before["same_identity"]["rank"]["1"] < 1
+
+
+def test_intervals_are_over_people():
+    gallery_GE, labels_G = people(identities=40)
+    queries_QE = unit(gallery_GE + 3 * unit(np.random.default_rng(4).normal(size=gallery_GE.shape)))
+    sources_Q = np.arange(0, 200, 2)
+    found = retrieval_attack(queries_QE[sources_Q], gallery_GE, sources_Q=sources_Q, labels_G=labels_G, seed=7)
+    for figure in ("same_image", "same_identity"):
+        figures = found[figure]
+        one = found_images(
+            queries_QE[sources_Q], gallery_GE, sources_Q=sources_Q, labels_G=labels_G, figure=figure
+        ).found_Q
+        right = bootstrap_mean(one, labels_G[sources_Q], seed=7)
+        assert (
+            figures["interval"]["rank"]["1"] == pytest.approx(right) and right.low < figures["rank"]["1"] < right.high
+        )
+        low, high = figures["interval"]["map"]
+        assert low < figures["map"] < high and figures["level"] == 0.95
+        assert figures["people"] == len(np.unique(labels_G[sources_Q])) <= 40 < figures["queries"]
+        assert set(figures["interval"]["rank"]) == {"1", "5", "10"}
+    narrow = retrieval_attack(queries_QE[sources_Q], gallery_GE, sources_Q=sources_Q, labels_G=labels_G, level=0.5)
+    widths = [high - low for low, high in (part["same_image"]["interval"]["map"] for part in (narrow, found))]
+    assert widths[0] < 0.6 * widths[1]
+
+
+def test_one_person_has_figures_without_an_interval():
+    gallery_GE, labels_G = people()
+    sources_Q = np.flatnonzero(labels_G == 3)
+    found = retrieval_attack(gallery_GE[sources_Q], gallery_GE, sources_Q=sources_Q, labels_G=labels_G)
+    for figures in (found["same_image"], found["same_identity"]):
+        assert figures["people"] == 1 and figures["rank"]["1"] > 0.5
+        assert "interval" not in figures and "level" not in figures

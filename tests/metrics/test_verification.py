@@ -140,3 +140,11 @@ def test_mistakes_are_told():
     similarities_n[7] = np.nan
     with pytest.raises(FacemaeError, match="1 of 40 similarities are not finite"):
         v.verification(similarities_n, same_n, fold_n)
+
+
+def test_gap_to_real():
+    assert v.gap_to_real(0.9, 0.75) == pytest.approx(0.2)
+    assert v.gap_to_real(0.75, 0.9) < 0  # better than real
+    for nothing in (0.0, float("nan")):
+        with pytest.raises(FacemaeError, match="Gap-to-Real divides by the accuracy on synthetic faces"):
+            v.gap_to_real(0.9, nothing)
