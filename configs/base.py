@@ -73,6 +73,38 @@ def budget():
     )
 
 
+def protocol():
+    """Fields of one more list of pairs to verify on."""
+    return dict(
+        faces="",  # its images: a folder, a zip, a face set directory or InsightFace's .bin; "" = not measured
+        pairs="",  # its list: a file; of CFP the folder Protocol; "" of a .bin, which has its own
+    )
+
+
+def template_protocol():
+    """Fields of one list of pairs of templates to verify on."""
+    return dict(
+        faces="",  # its face crops: a folder, a zip or a face set directory; "" = not measured
+        media="",  # which crops form a template: IJB's …_face_tid_mid.txt
+        pairs="",  # which templates are compared: IJB's …_template_pair_label.txt
+    )
+
+
+def protocols():
+    """Fields of the protocols measured beside the main pairs; where their lists come from is in the README."""
+    return dict(
+        lfw=protocol(),
+        cfp_ff=protocol(),
+        cfp_fp=protocol(),
+        agedb_30=protocol(),
+        calfw=protocol(),
+        cplfw=protocol(),
+        csv=protocol(),
+        ijbb=template_protocol(),
+        ijbc=template_protocol(),
+    )
+
+
 def get_config() -> ConfigDict:
     """The full configuration."""
     c = ConfigDict()
@@ -91,6 +123,8 @@ def get_config() -> ConfigDict:
             max_pixels=40_000_000,  # larger images are bad records
             on_bad_record="fail",  # fail | skip (counted and listed)
             min_images=1,  # identities with fewer images are left out at import
+            landmarks="",  # file of five points per image of seen and unseen faces (README), by which they are aligned; "" = they are aligned
+            detect="",  # dlib: find the face in each image of seen and unseen faces and align it; "" = they are aligned
             terms="",  # terms of the source faces, copied into a release's card; required by publish unless synthetic
             threads=2,  # that decode and augment
         )
@@ -112,8 +146,10 @@ def get_config() -> ConfigDict:
     c.teacher = ConfigDict(
         dict(
             source="train",  # train | onnx:PATH | checkpoint:PATH
-            input_range="unit",  # what an ONNX teacher reads: unit = −1…1, zero_one = 0…1, bytes = 0…255
-            colour_order="rgb",  # rgb | bgr, of an ONNX teacher's input
+            count=1,  # teachers trained by this recipe, each from its own seed; the losses are means over all teachers
+            more=(),  # further teachers: onnx:PATH, checkpoint:PATH
+            input_range="unit",  # what ONNX teachers read: unit = −1…1, zero_one = 0…1, bytes = 0…255
+            colour_order="rgb",  # rgb | bgr, of ONNX teachers' input
             network="iresnet18",  # iresnet18 | iresnet34 | iresnet50 | iresnet100 | cpu
             embedding=512,  # length
             dtype="float32",  # of the computation: float32 | bfloat16
@@ -137,6 +173,7 @@ def get_config() -> ConfigDict:
             patch=8,  # pixels; divides data.image_size
             mask_ratio=0.75,  # share of hidden patches
             visible=0,  # visible patches; 0 = round(N · (1 − mask_ratio)), resolved once at start
+            mask_focus=0.0,  # hides the middle of the face more often: odds of being visible fall by exp(−focus) there; 0 = uniform
             dtype="float32",  # of the computation: float32 | bfloat16; parameters are float32
             remat=False,  # recompute each layer in the backward pass: less memory, about a third more work
             remat_keep="nothing",  # what remat keeps of a layer: nothing | dots (results of matrix products: little recomputed, more memory)
@@ -147,6 +184,8 @@ def get_config() -> ConfigDict:
             feature_weight=0.0,  # of 1 − e·ê
             unlink_weight=0.0,  # of relu(e·ê − unlink_margin): away from the own source
             unlink_margin=0.3,  # cosine
+            shift_weight=0.0,  # of 1 − s(e)·ê: to where a fixed isometry s of the teacher's space puts the own source
+            shift_share=0.5,  # of the variance of real embeddings that s turns round: 0 = nothing moves, 1 = to the far side of the mean
             relation_from=0.8,  # share of the steps trained with the pixel loss alone before the teacher joins
             augment=augment(crop=1.0),
             optim=optim(epochs=200.0, warmup=0.05),
@@ -185,7 +224,7 @@ def get_config() -> ConfigDict:
     c.recognizer = ConfigDict(
         dict(
             faces="",  # a face set directory to train on instead of the variants; "" = the variants
-            variants=("original", "mask", "blur", "reconstruction"),  # or pixelate noise ksame dppix; blur@2 …
+            variants=("original", "mask", "blur", "reconstruction"),  # or noise …, blur@2, set:PATH (README)
             network="iresnet18",  # as teacher.network
             embedding=512,  # length
             dtype="float32",  # of the computation: float32 | bfloat16
@@ -198,14 +237,16 @@ def get_config() -> ConfigDict:
     )
     c.verify = ConfigDict(
         dict(
-            faces="synthetic",  # faces to verify on: "synthetic" (other people), a folder, a zip, a face set directory; "" = do not verify
-            pairs="generated",  # generated | path of a pairs.txt in the LFW format
+            faces="synthetic",  # faces to verify on: "synthetic" (other people), a folder, a zip, a face set directory, a .bin; "" = do not verify
+            pairs="generated",  # generated (of a .bin: its own) | path of a pairs.txt in the LFW format
             identities=100,  # of synthetic evaluation faces
             images=6,  # of each
             count=2000,  # generated pairs, half of them of one person
             folds=10,  # thresholds come from the other folds
             flip=True,  # embeddings of image and mirror image are summed
             batch=256,  # images embedded at once, over all devices
+            groups="",  # CSV file identity,group of the faces to verify on: accuracy within each group; "" = none
+            protocols=protocols(),
         )
     )
     c.audit = ConfigDict(

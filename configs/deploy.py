@@ -3,7 +3,7 @@
     python -m facemae_jax run --config=configs/deploy.py:MODEL --workdir=runs/release \\
         --config.data.seen=NEW_FACES --config.data.terms="the terms of those faces"
 
-MODEL is a `train-mae-…` directory or its `model/`; image size, patch and mask ratio are taken from it.
+MODEL is a `train-mae-…` directory or its `model/`; image size, patch, mask ratio and mask focus are taken from it.
 """
 
 import json
@@ -35,6 +35,7 @@ def get_config(model: str = "") -> ConfigDict:
     c.mae.patch = described["patch"]
     c.mae.visible = described["visible"]
     c.mae.mask_ratio = described["mask_ratio"]
+    c.mae.mask_focus = described.get("mask_focus", 0.0)  # models of before this field saw no focus
     c.reconstruct.subset = "all"
     c.recognizer.variants = ("original", "mask", "blur", "reconstruction")
     # Nobody is left to learn from, and which images the MAE was trained on is not known.

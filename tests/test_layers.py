@@ -21,7 +21,16 @@ LAYERS = (
     ("__main__",),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
-OPTIONAL = ("tensorflow", "onnxruntime", "torch")  # extras: to be imported by the function that needs them
+OPTIONAL = (
+    "tensorflow",
+    "onnxruntime",
+    "torch",
+    "dlib",
+    "transformers",
+    "safetensors",
+    "webdataset",
+    "datasets",
+)  # extras: to be imported by the function that needs them
 
 
 def problems(package: pathlib.Path) -> list[str]:

@@ -19,6 +19,9 @@ from ml_collections import ConfigDict
 
 from facemae_jax.chain.settings import flat
 from facemae_jax.checkpoint import model_digest
+from facemae_jax.data.formats.brace import expand_braces
+from facemae_jax.data.formats.tfds_source import PREFIX, tfds_folder
+from facemae_jax.data.variants import SET, variant_names
 from facemae_jax.types import FacemaeError
 
 CHUNK = 1 << 20
@@ -37,7 +40,7 @@ def expand(config: ConfigDict, patterns: Iterable[str]) -> set[str]:
 
 
 def fields_of(module: Any, variant: str) -> tuple[str, ...]:
-    """The patterns a stage declares for a variant; a name that carries its strength (``blur@2``) stands under ``blur@``."""
+    """The patterns a stage declares for a variant; one that carries more than its kind (``blur@2``) stands under ``blur@``."""
     kind, at, _ = variant.partition("@")
     return module.FIELDS.get(kind + at, module.FIELDS[""])
 
@@ -59,10 +62,17 @@ def view(config: ConfigDict, module: Any, variant: str) -> ConfigDict:
 
 
 def hashed_fields(config: ConfigDict, module: Any, variant: str) -> dict[str, Any]:
-    """Field → value of what goes into the fingerprint."""
+    """Field → value of what goes into the fingerprint; of face sets from elsewhere, their names and not their places."""
     names = expand(config, fields_of(module, variant)) - expand(config, module.UNHASHED)
     values = flat(config)
-    return {name: values[name] for name in sorted(names)}
+    return {name: _placeless(values[name]) for name in sorted(names)}
+
+
+def _placeless(value: Any) -> Any:
+    if not (isinstance(value, tuple) and any(str(part).startswith(SET) for part in value)):
+        return value
+    named = zip(value, variant_names(value), strict=True)
+    return tuple(name if name == part else SET + name for part, name in named)
 
 
 def fingerprint(
@@ -90,9 +100,11 @@ def file_digest(path: Path) -> str:
 
 
 def outside_path(value: str) -> Path | None:
-    """The path in an outside value (``PATH``, ``onnx:PATH``, ``checkpoint:PATH``), or None where it is no path."""
+    """The path in an outside value (``PATH``, ``onnx:PATH``, ``checkpoint:PATH``, ``tfds:NAME``), or None where it is no path."""
     if value == "synthetic":
         return None
+    if value.startswith(PREFIX):
+        return tfds_folder(value)
     kind, _, rest = value.partition(":")
     return Path(rest if kind in ("onnx", "checkpoint") and rest else value).expanduser()
 
@@ -108,20 +120,26 @@ def outside_digest(name: str, value: str, cache: Path) -> str:
     path = outside_path(value)
     if path is None:
         return value
-    if not path.exists():
-        raise FacemaeError(f"{name}: {path} does not exist; correct the path in the config.")
+    shards = expand_braces(path) if "{" in path.name and not path.exists() else [path]
+    for shard in shards:
+        if not shard.exists():
+            raise FacemaeError(f"{name}: {shard} does not exist; correct the path in the config.")
     if name == "secret":
         return hmac.new(path.read_bytes(), b"fingerprint of the secret", "sha256").hexdigest()
     if value.startswith("checkpoint:"):
         return model_digest(path)
-    listing = list(_listing(path))
+    one = shards == [path]
+    listing = (
+        list(_listing(path)) if one else [(shard.name, *entry[1:]) for shard in shards for entry in _listing(shard)]
+    )
+    base = path if one else path.parent
     state = hashlib.sha256(json.dumps([str(path.resolve()), listing]).encode()).hexdigest()
     known = cache / state
     if known.is_file():
         return known.read_text()
     digest = hashlib.sha256()
     for relative, size, _ in listing:
-        digest.update(json.dumps([relative, size, file_digest(path / relative if relative else path)]).encode())
+        digest.update(json.dumps([relative, size, file_digest(base / relative if relative else path)]).encode())
     cache.mkdir(parents=True, exist_ok=True)
     partial = known.with_name(f"{known.name}.{secrets.token_hex(4)}.partial")  # shards of a sweep may read it meanwhile
     partial.write_text(digest.hexdigest())

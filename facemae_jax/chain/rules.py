@@ -11,8 +11,8 @@ import jax
 from ml_collections import ConfigDict
 
 from facemae_jax import mesh as meshes
+from facemae_jax.chain import import_rules, utility_rules
 from facemae_jax.chain.settings import flat
-from facemae_jax.data.variants import parse_variant
 from facemae_jax.export.budget import FIGURES, WAYS
 from facemae_jax.models import masking, recognizer, vit
 from facemae_jax.stages import attacks
@@ -26,6 +26,7 @@ RANGES = ("unit", "zero_one", "bytes")
 ORDERS = ("rgb", "bgr")
 
 CHOICES: dict[str, tuple[str, ...]] = {
+    "data.detect": ("", "dlib"),
     "data.on_bad_record": ("fail", "skip"),
     "teacher.input_range": RANGES,
     "teacher.colour_order": ORDERS,
@@ -54,6 +55,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 SOURCES: dict[str, tuple[str, ...]] = {
     "teacher.source": ("train", "onnx:PATH", "checkpoint:PATH"),
+    "teacher.more": ("onnx:PATH", "checkpoint:PATH"),
     "mae.source": ("train", "checkpoint:PATH"),
     "audit.judges": ("teacher", "recognizer:VARIANT", "onnx:PATH", "checkpoint:PATH", "dlib"),
 }
@@ -65,7 +67,7 @@ CLOSED: tuple[Test, str] = (lambda x: 0 <= x <= 1, "from 0 to 1")
 FOLDS: tuple[Test, str] = (lambda x: x >= 2, "at least 2")
 ABOVE_ZERO = (
     "data.image_size data.max_pixels data.threads data.min_images synthetic.identities synthetic.images teacher.embedding "
-    "recognizer.embedding mae.decoder_width mae.decoder_depth mae.decoder_heads mae.patch reconstruct.batch "
+    "teacher.count recognizer.embedding mae.decoder_width mae.decoder_depth mae.decoder_heads mae.patch reconstruct.batch "
     "reconstruct.shard_records distort.pixelate "
     "distort.dppix_epsilon distort.dppix_m verify.identities verify.images verify.count verify.batch audit.max_queries "
     "audit.max_gallery audit.attack_images audit.attack_steps audit.attack_batch audit.attack_learning_rate "
@@ -74,13 +76,23 @@ ABOVE_ZERO = (
 ).split()
 ZERO_OR_MORE = (
     "seed data.split_seed synthetic.seed synthetic.difficulty mae.width mae.depth mae.heads mae.visible mae.pixel_weight "
-    "mae.irm_weight mae.feature_weight mae.unlink_weight irm.chunk distort.blur distort.noise audit.seed report.images"
+    "mae.irm_weight mae.feature_weight mae.unlink_weight mae.shift_weight mae.mask_focus irm.chunk "
+    "distort.blur distort.noise audit.seed report.images"
 ).split()
 LIMITS: dict[str, tuple[Test, str]] = (
     {name: POSITIVE for name in ABOVE_ZERO}
     | {name: NATURAL for name in ZERO_OR_MORE}
     | {name: SHARE for name in ("data.seen_share", "mae.mask_ratio", "distort.mask_ratio")}
-    | {name: CLOSED for name in ("mae.relation_from", "teacher.dropout", "recognizer.dropout", "publish.budget.limit")}
+    | {
+        name: CLOSED
+        for name in (
+            "mae.relation_from",
+            "mae.shift_share",
+            "teacher.dropout",
+            "recognizer.dropout",
+            "publish.budget.limit",
+        )
+    }
     | {name: (lambda x: 1 <= x <= 100, "from 1 to 100") for name in ("data.jpeg_quality", "reconstruct.quality")}
     | {
         "verify.folds": FOLDS,
@@ -126,10 +138,7 @@ def check(config: ConfigDict) -> None:
         _check_once(field, given)
     for field in VARIANTS:
         for variant in values[field]:
-            try:
-                parse_variant(variant, others=("reconstruction",))
-            except FacemaeError as error:
-                raise FacemaeError(f"--config.{field}={error}") from None
+            utility_rules.check_variant(field, variant)
         _check_once(field, values[field])
     for field, forms in SOURCES.items():
         given = values[field]
@@ -183,7 +192,12 @@ def _check_together(c: ConfigDict) -> None:
         refuse("--config.irm.form=gram is for irm.kind=cosine and irm.group=0 only: choose irm.form=rows.")
     if c.irm.form == "gram" and c.irm.chunk:
         refuse("--config.irm.chunk is for irm.form=rows: gram has no rows to take one after another; leave it 0.")
-    weights = (c.mae.irm_weight, c.mae.feature_weight, c.mae.unlink_weight)
+    weights = (c.mae.irm_weight, c.mae.feature_weight, c.mae.unlink_weight, c.mae.shift_weight)
+    if c.teacher.count > 1 and c.teacher.source != "train":
+        refuse(
+            f"--config.teacher.count={c.teacher.count} trains teachers, but teacher.source={c.teacher.source} names one that exists: "
+            "leave count 1, and name further ones in teacher.more."
+        )
     if c.mae.source == "train" and not (c.mae.pixel_weight or any(weights)):
         refuse("mae: every loss weight is 0: give mae.pixel_weight or mae.irm_weight a value.")
     if c.mae.source == "train" and c.mae.norm_pix_loss:
@@ -202,16 +216,10 @@ def _check_together(c: ConfigDict) -> None:
     real = [s for s in (c.data.seen, c.data.unseen) if s not in ("", "synthetic")]
     if real and not c.data.terms.strip():
         refuse(f"--config.data.terms is empty: say under which terms {real[0]} may be used; a release carries them.")
-    if c.verify.pairs != "generated" and c.verify.faces == "synthetic":
-        refuse(
-            f"--config.verify.pairs={c.verify.pairs} names real faces, but verify.faces is synthetic: give verify.faces their folder or zip."
-        )
+    import_rules.check_import(c)
+    utility_rules.check_verify(c)
     for judge in c.audit.judges:
-        variant = judge.removeprefix("recognizer:")
-        if variant != judge and (c.recognizer.faces or variant not in c.recognizer.variants):
-            refuse(
-                f"--config.audit.judges: {judge} needs {variant} among recognizer.variants ({', '.join(c.recognizer.variants)})."
-            )
+        utility_rules.check_judge(c, judge)
     if not c.audit.judges:
         refuse("--config.audit.judges is empty: a release needs at least one judge, such as onnx:PATH.")
     unattacked = [name for name in c.audit.trained_on if name not in c.audit.variants or name == "original"]

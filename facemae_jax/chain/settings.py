@@ -139,6 +139,13 @@ def comments() -> dict[str, str]:
     helpers: dict[str, dict[str, str]] = {}
     found: dict[str, str] = {}
     helper = section = ""
+
+    def keep(fields: dict[str, str]) -> None:
+        if helper == "get_config":
+            found.update({f"{section}.{name}": text for name, text in fields.items()})
+        else:
+            helpers[helper].update(fields)
+
     for line in source:
         if match := re.match(r"def (\w+)\(", line):
             helper, section = match[1], ""
@@ -148,11 +155,7 @@ def comments() -> dict[str, str]:
         elif match := re.match(r"    c\.(\w+) = [^#]+#\s*(.+)$", line):
             found[match[1]] = match[2]
         elif match := re.match(r"\s+(\w+)=(\w+)\(.*\),$", line):
-            if match[2] in helpers:
-                found.update({f"{section}.{match[1]}.{name}": text for name, text in helpers[match[2]].items()})
+            keep({f"{match[1]}.{name}": text for name, text in helpers.get(match[2], {}).items()})
         elif match := re.match(r"\s+(\w+)=.+,\s+#\s*(.+)$", line):
-            if helper == "get_config":
-                found[f"{section}.{match[1]}"] = match[2]
-            else:
-                helpers[helper][match[1]] = match[2]
+            keep({match[1]: match[2]})
     return found

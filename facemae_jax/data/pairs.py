@@ -6,17 +6,16 @@ The form: a first line ``folds<TAB>pairs`` (or one number: pairs, one fold), the
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
+from facemae_jax.data.image_lists import Keyed, lines_of, positions_of
 from facemae_jax.types import FacemaeError
 
 TRIES = 200  # per pair, before a generator gives up
-SHOWN = 5
 
 
 class Pairs(NamedTuple):
@@ -26,13 +25,6 @@ class Pairs(NamedTuple):
     right_n: np.ndarray  # int64
     same_n: np.ndarray  # bool
     fold_n: np.ndarray  # int64
-
-
-class Keyed(Protocol):
-    """What is needed of a face set."""
-
-    def keys(self) -> list[str]:
-        """The key of every record."""
 
 
 def read_pairs(path: str | Path, faces: Keyed) -> Pairs:
@@ -46,44 +38,22 @@ def read_pairs(path: str | Path, faces: Keyed) -> Pairs:
         FacemaeError: missing or malformed file (with the line), wrong counts, images that are not in the face set, or twice.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FacemaeError(
-            f"verify.pairs={path} cannot be read ({error}): give a pairs.txt in the LFW format."
-        ) from error
-    while lines and not lines[-1].strip():
-        lines.pop()
+    lines = lines_of(path, give="give a pairs.txt in the LFW format", field="verify.pairs=")
     folds, count = _header(path, lines)
     if len(lines) - 1 != 2 * folds * count:
         raise FacemaeError(
             f"{path}: line 1 promises {folds} × {count} pairs of one person and as many of two, {2 * folds * count} lines, "
             f"but {len(lines) - 1} follow: get the whole file again."
         )
-    where, twice = _positions(faces)
-    missing: list[str] = []
-    left, right, same, fold = [], [], [], []
+    names: list[str] = []
+    same, fold = [], []
     for number, line in enumerate(lines[1:]):
         expected_same = number % (2 * count) < count
-        a, b = _names(path, number + 2, line, expected_same)
-        for name in (a, b):
-            if name not in where:
-                missing.append(name)
-            if name in twice:
-                raise FacemaeError(
-                    f"{path}, line {number + 2}: {name} may be either of two images of verify.faces; import only the set that the list belongs to."
-                )
-        left.append(where.get(a, -1))
-        right.append(where.get(b, -1))
+        names += _names(path, number + 2, line, expected_same)
         same.append(expected_same)
         fold.append(number // (2 * count))
-    if missing:
-        unique = list(dict.fromkeys(missing))
-        shown = ", ".join(unique[:SHOWN]) + (f" and {len(unique) - SHOWN} more" if len(unique) > SHOWN else "")
-        raise FacemaeError(
-            f"{path} names images that verify.faces does not hold: {shown}; import the set that the list belongs to."
-        )
-    return Pairs(np.array(left), np.array(right), np.array(same), np.array(fold))
+    position_n = positions_of(path, names, [2 + n // 2 for n in range(len(names))], faces)
+    return Pairs(position_n[::2], position_n[1::2], np.array(same), np.array(fold))
 
 
 def _header(path: Path, lines: Sequence[str]) -> tuple[int, int]:
@@ -107,21 +77,7 @@ def _names(path: Path, number: int, line: str, same: bool) -> tuple[str, str]:
 
 
 def _image(name: str, number: int) -> str:
-    name = unicodedata.normalize("NFC", name)
     return f"{name}/{name}_{number:04d}"
-
-
-def _positions(faces: Keyed) -> tuple[dict[str, int], set[str]]:
-    """Last folder and file stem of every key → position; and those names that two keys have."""
-    found: dict[str, int] = {}
-    twice = set()
-    for position, key in enumerate(faces.keys()):
-        parts = PurePosixPath(unicodedata.normalize("NFC", key)).parts
-        stem = PurePosixPath(parts[-1]).stem
-        name = "/".join([*parts[-2:-1], stem])
-        if found.setdefault(name, position) != position:
-            twice.add(name)
-    return found, twice
 
 
 def generate_pairs(labels_n: np.ndarray, *, count: int, folds: int, seed: int) -> Pairs:

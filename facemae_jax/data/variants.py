@@ -1,6 +1,7 @@
-"""Names of variants: a kind of distortion, and its strength where the name carries one (``blur@2``).
+"""Names of variants: a kind of distortion, and its strength where the name carries one (``blur@2``); or a face set (``set:PATH``).
 
-So several strengths of one distortion stand side by side in a config. Nothing here touches an image: ``distort`` and ``k_same`` do.
+So several strengths of one distortion stand side by side in a config, and beside them sets that others published. Nothing here touches an
+image: ``distort`` and ``k_same`` do.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import NamedTuple
 
 from facemae_jax.types import FacemaeError
@@ -35,6 +37,10 @@ STRENGTHS: dict[str, Strength] = {
     "dppix": Strength("dppix_epsilon", "ε, above 0", 0, 1e9),
 }
 KINDS = ("original", *STRENGTHS)
+SET = "set:"  # before the path of a face set from elsewhere
+# What rows of results are called already; a folder of such a name is called set-NAME.
+TAKEN = (*KINDS, "reconstruction", "faces", "teacher", "dlib")
+VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")  # of a TFDS directory: the folder above it has the name
 
 
 def parse_variant(name: str, others: Sequence[str] = ()) -> tuple[str, float | int | None]:
@@ -71,3 +77,38 @@ def parse_variant(name: str, others: Sequence[str] = ()) -> tuple[str, float | i
     if not strength.above < value < strength.below or (strength.whole and "." in text):
         raise FacemaeError(f"{name}: {text} is out of range; the strength of {kind} is {strength.meaning}.")
     return kind, int(text) if strength.whole else value
+
+
+def face_sets(variants: Sequence[str]) -> dict[str, str]:
+    """What results call each ``set:PATH`` among ``variants`` → its path.
+
+    The name is the folder's (or the zip's) own, fit for a directory and without its place; the second folder of a name is
+    ``NAME-2``, so that they stay apart.
+
+    >>> face_sets(("original", "set:/a/dcface/1.0.0", "set:/b/dcface", "set:my faces.zip"))
+    {'dcface': '/a/dcface/1.0.0', 'dcface-2': '/b/dcface', 'my-faces': 'my faces.zip'}
+    """
+    found: dict[str, str] = {}
+    for variant in variants:
+        if not variant.startswith(SET):
+            continue
+        place = variant.removeprefix(SET)
+        path = PurePath(place)
+        if VERSION.fullmatch(path.name) and path.parent.name:
+            path = path.parent
+        stem = path.stem if path.suffix.lower() == ".zip" else path.name
+        name = base = re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "set"
+        if base in TAKEN:
+            name = base = f"set-{base}"
+        number = 1
+        while name in found:
+            number += 1
+            name = f"{base}-{number}"
+        found[name] = place
+    return found
+
+
+def variant_names(variants: Sequence[str]) -> tuple[str, ...]:
+    """What results call each variant, in order: the variant itself, or the name of its face set."""
+    sets = iter(face_sets(variants))
+    return tuple(next(sets) if variant.startswith(SET) else variant for variant in variants)

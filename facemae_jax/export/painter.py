@@ -40,7 +40,7 @@ def paint(
         params: of the MAE.
         images_BHWC: uint8. Hidden patches never enter the computation.
         mask_seeds_B2: uint32, of ``release.mask_seeds``: which patches of each image are visible.
-        model: with the number of visible patches in its config.
+        model: with the number of visible patches, and where they may be, in its config.
         composition: full = every pixel is decoder output; paste = visible patches are copied from the image.
 
     Returns:
@@ -48,11 +48,12 @@ def paint(
     """
     units_BHWC = to_unit(images_BHWC)
     keys_B = jax.random.wrap_key_data(mask_seeds_B2, impl="threefry2x32")
-    mask = random_mask(keys_B, patches=model.config.patches, visible=model.config.visible)
+    c = model.config
+    mask = random_mask(keys_B, patches=c.patches, visible=c.visible, focus=c.mask_focus)
     output: Any = model.apply({"params": params}, units_BHWC, mask.visible_BV)
     painted_BHWC = to_uint8(output.pixels_BHWC)
     if composition == "paste":
-        return paste(painted_BHWC, images_BHWC, mask.hidden_BN, model.config.patch)
+        return paste(painted_BHWC, images_BHWC, mask.hidden_BN, c.patch)
     return painted_BHWC
 
 
@@ -62,6 +63,7 @@ class Painter:
     Args:
         directory: model or stage directory of an MAE.
         visible: patches the encoder sees.
+        mask_focus: where they are: see ``masking.random_mask``.
         mesh: images are split over it.
         batch_per_device: images per device and call; shorter tails are padded.
         composition: full | paste.
@@ -70,7 +72,16 @@ class Painter:
         FacemaeError: no MAE there, one trained with norm_pix_loss, or an unknown composition.
     """
 
-    def __init__(self, directory: Path, *, visible: int, mesh: Mesh, batch_per_device: int, composition: str = "full"):
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        visible: int,
+        mesh: Mesh,
+        batch_per_device: int,
+        composition: str = "full",
+        mask_focus: float = 0.0,
+    ):
         variables, description = load_model(directory)
         if description.get("kind") != "mae":
             raise FacemaeError(
@@ -81,9 +92,16 @@ class Painter:
                 f"{directory}: this MAE was trained with norm_pix_loss; its images would need the hidden patches' own mean and variance, "
                 "which is a leak: train one with mae.norm_pix_loss=False."
             )
+        if part := description.get("untrained"):
+            raise FacemaeError(
+                f"{directory}: the {part} of this MAE was never trained, so that it paints nothing: begin a training from it with "
+                f"mae.optim.init_from={directory}."
+            )
         if composition not in COMPOSITIONS:
             raise FacemaeError(f"reconstruct.composition={composition}: choose one of {', '.join(COMPOSITIONS)}.")
-        self.config = dataclasses.replace(MaeConfig.from_dict(description), visible=visible, scan=False, remat=False)
+        self.config = dataclasses.replace(
+            MaeConfig.from_dict(description), visible=visible, mask_focus=mask_focus, scan=False, remat=False
+        )
         self.description, self.mesh, self.variables = description, mesh, variables
         self.batch = batch_per_device * mesh.size
         self._params = jax.device_put(variables["params"], meshes.replicated(mesh))

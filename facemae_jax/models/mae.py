@@ -29,7 +29,7 @@ class MaeOutput(NamedTuple):
     latent_BVD: jax.Array  # float32
 
 
-SWITCHES = ("remat", "scan", "remat_keep")
+SWITCHES = ("remat", "scan", "remat_keep", "mask_focus")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +49,7 @@ class MaeConfig:
     remat: bool = False
     scan: bool = False
     remat_keep: str = "nothing"
+    mask_focus: float = 0.0  # of ``masking.random_mask``; a property of use, like visible
 
     @property
     def side(self) -> int:
@@ -66,7 +67,7 @@ class MaeConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> MaeConfig:
-        """From a dictionary that may hold more than our fields, and need not hold switches that change no number."""
+        """From a dictionary that may hold more than our fields, and need not hold those that change no parameter."""
         return cls(
             **{f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values or f.name not in SWITCHES}
         )
@@ -89,6 +90,7 @@ def mae_config(mae: Any, image_size: int) -> MaeConfig:
         remat=mae.remat,
         scan=mae.scan,
         remat_keep=mae.remat_keep,
+        mask_focus=mae.mask_focus,
     )
 
 

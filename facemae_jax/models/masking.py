@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from facemae_jax.types import Mask
 
 GREY = 0.0  # the middle of −1…1
+# Of an aligned crop: the mean of the ArcFace template's five landmarks, as shares of its side, and how wide the face around it is.
+MIDDLE_X, MIDDLE_Y, SPREAD = 0.5, 0.64, 0.25
 
 
 def patchify(images_BHWC: jax.Array, patch: int) -> jax.Array:
@@ -36,15 +39,34 @@ def visible_count(patches: int, mask_ratio: float) -> int:
     return round(patches * (1.0 - mask_ratio))
 
 
-def random_mask(keys_B: jax.Array, *, patches: int, visible: int) -> Mask:
-    """A uniformly random choice of ``visible`` of ``patches`` for each key; depends on that key alone.
+def nearness_to_middle(patches: int) -> np.ndarray:
+    """``nearness_N``: how near each patch of a square crop lies to the middle of the aligned face, from 0 (far) to 1 (there).
+
+    A normal curve over the distance to the mean of the ArcFace template's landmarks; it knows positions, no content.
+    """
+    side = round(patches**0.5)
+    centres_S = (np.arange(side) + 0.5) / side
+    squared_SS = (centres_S[None, :] - MIDDLE_X) ** 2 + (centres_S[:, None] - MIDDLE_Y) ** 2
+    return np.exp(-squared_SS / (2 * SPREAD**2)).reshape(-1).astype(np.float32)
+
+
+def random_mask(keys_B: jax.Array, *, patches: int, visible: int, focus: float = 0.0) -> Mask:
+    """A random choice of ``visible`` of ``patches`` for each key; depends on that key alone, never on what the image shows.
 
     Args:
         keys_B: typed keys, one per image.
         patches: N.
         visible: V, from 1 to N.
+        focus: 0 = every choice is equally likely. Above: patches are drawn one after another without replacement with
+            weights ``exp(-focus · nearness_to_middle)``, so that hidden patches gather in the middle of the face.
+            Drawn as the largest perturbed log-weights (Gumbel top-k: Kool et al. 2019, arXiv 1903.06059).
     """
-    order_BN = jax.vmap(lambda key: jax.random.permutation(key, patches))(keys_B)
+    if focus:
+        weights_N = -focus * jnp.asarray(nearness_to_middle(patches))
+        scores_BN = jax.vmap(lambda key: weights_N + jax.random.gumbel(key, (patches,)))(keys_B)
+        order_BN = jnp.argsort(-scores_BN, axis=1)
+    else:
+        order_BN = jax.vmap(lambda key: jax.random.permutation(key, patches))(keys_B)
     visible_BV = jnp.sort(order_BN[:, :visible], axis=1).astype(jnp.int32)
     return Mask(visible_BV, hidden_patches(visible_BV, patches))
 

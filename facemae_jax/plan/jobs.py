@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AbstractMesh, AxisType
 
 from facemae_jax import mesh as meshes
 from facemae_jax.keys import keys_for
+from facemae_jax.losses.shift import Shift
 from facemae_jax.models import recognizer
 from facemae_jax.models.frozen import Frozen, frozen_network, load_frozen
 from facemae_jax.models.mae import Mae, mae_config
 from facemae_jax.stages.inputs import one_source
-from facemae_jax.train.mae_task import MaeLoss, mae_task
+from facemae_jax.train.mae_task import Guide, MaeLoss, mae_task
 from facemae_jax.train.optimizer import make_optimizer, total_steps
 from facemae_jax.train.recognizer_task import Head, Margin, recognizer_task
 from facemae_jax.train.step import TrainState, abstract_state, make_train_step
@@ -182,18 +184,30 @@ def _mae(config: Any, mesh: Any, micro: int) -> Task:
     group = micro // mesh.size if config.irm.group == "device" else int(config.irm.group)
     mae = config.mae
     loss = MaeLoss(
-        mae.pixel_weight, mae.irm_weight, mae.feature_weight, mae.unlink_weight, mae.unlink_margin, config.irm.kind, group,
-        config.irm.form, config.irm.chunk, mae.norm_pix_loss,
+        mae.pixel_weight, mae.irm_weight, mae.feature_weight, mae.unlink_weight, mae.unlink_margin,
+        mae.shift_weight, config.irm.kind, group, config.irm.form, config.irm.chunk, mae.norm_pix_loss,
     )  # fmt: skip
-    teacher = _teacher(config) if loss.needs_teacher else None
-    return mae_task(Mae(mae_config(mae, config.data.image_size), mesh), loss, teacher=teacher, mesh=mesh)
+    guides = _guides(config) if loss.needs_teacher else []
+    return mae_task(Mae(mae_config(mae, config.data.image_size), mesh), loss, guides=guides, mesh=mesh)
 
 
-def _teacher(config: Any) -> Frozen:
-    """The frozen recognizer; one that this config would train has shapes alone."""
+def _guides(config: Any) -> list[Guide]:
+    """The frozen recognizers, and shapes of how their spaces are moved."""
     teacher = config.teacher
-    if teacher.source != "train":
-        return load_frozen(teacher.source, input_range=teacher.input_range, colour_order=teacher.colour_order)
+    outside = [teacher.source] if teacher.source != "train" else []
+    found = [_trained_teacher(config)] * (0 if outside else teacher.count)
+    for source in (*outside, *teacher.more):
+        found.append(load_frozen(source, input_range=teacher.input_range, colour_order=teacher.colour_order))
+
+    def shift(length: int) -> Shift:
+        return Shift(np.zeros(length, np.float32), np.zeros((length, length), np.float32))
+
+    return [Guide(frozen, shift(frozen.embedding)) for frozen in found]
+
+
+def _trained_teacher(config: Any) -> Frozen:
+    """A recognizer that this config would train: shapes alone."""
+    teacher = config.teacher
     size = config.data.image_size
     described = recognizer.described(teacher.network, teacher.embedding, teacher.dtype, teacher.dropout, size)
     network = recognizer.from_description(described)

@@ -7,16 +7,29 @@ run, not a guarantee against others. Utility is measured by ``verify``.
 
 ``audit.json``::
 
-    {"subset", "queries", "gallery", "identities", "seed",
+    {"subset", "queries", "gallery", "identities", "seed", "attacks": [of stages.attacks.ATTACKS, as asked for],
+     "set": {VARIANT: metrics.set_quality.set_diversity(…) | null},
+     "pixels": {VARIANT: {"visible": visible_share(…), "nearest": nearest_pixel(…)}},          with the attack copy
+     "membership": membership_attack(…),                                                      with membership
      "judges": [{"name", "kind", "independent": bool, "reason",
                  "ceiling": RETRIEVAL,
-                 "variants": {VARIANT: {"retrieval": RETRIEVAL, "matching": MATCHING}}}]}
+                 "variants": {VARIANT: {"retrieval": RETRIEVAL, "reverse": RETRIEVAL, "matching": MATCHING, "set": SET | null,
+                                        "fusion": fusion_attack(…),                            with fusion
+                                        "linkage": linkage_attack(…),                          with linkage, the reconstruction only
+                                        "aware": AWARE, "inversion": INVERSION}}}]}            with these, of audit.trained_on only
 
     RETRIEVAL = {"same_image": FIGURES, "same_identity": FIGURES | null, "without_another_image": queries}
-    FIGURES   = {"queries", "rank": {"1", "5", "10"}, "map", "standard_error": {"rank_1", "map"},
-                 "chance": {"rank": {"1", "5", "10"}, "map"}, "median_rank", "cmc": {"rank", "rate"}}
-    MATCHING  = {"tar_at_far": {"0.1": …}, "eer", "auc", "roc": {"far", "tar"}, "mated", "non_mated": {"count", "mean", "std"},
-                 "histogram": {"edges", "mated", "non_mated"}}
+    FIGURES   = {"queries", "people", "rank": {"1", "5", "10"}, "map", "interval": {"rank": {"1": [low, high], …}, "map": [low, high]}, "level",
+                 "standard_error": {"rank_1", "map"}, "chance": {"rank": {"1", "5", "10"}, "map"}, "median_rank", "cmc": {"rank", "rate"}}
+    MATCHING  = {"tar_at_far": {"0.1": …}, "eer", "auc", "people", "interval": {"tar_at_far": {"0.1": [low, high], …}, "eer", "auc"}, "level",
+                 "roc": {"far", "tar"}, "mated", "non_mated": {"count", "mean", "std"}, "histogram": {"edges", "mated", "non_mated"}}
+    SET       = {"classes", "several", "threshold", "far", "uniqueness", "consistency", "interval": {"consistency": [low, high]}, "level"}
+    AWARE     = {"start", "pairs", "people", "steps", "held_out", "used": "aware" | "plain", "retrieval": RETRIEVAL, "matching": MATCHING}
+    INVERSION = {"psnr": {"input", "inverted"}, "retrieval": RETRIEVAL, "matching": MATCHING}
+
+``retrieval`` searches the originals with a protected image, ``reverse`` the protected images with an original. ``interval`` and ``level`` are missing
+where the queries show one person. ``set`` says what the set is worth, not what it leaks; its threshold is the judge's own, at which ``far`` of the
+pairs of strangers among the originals count as one person. The functions named describe what they return in their docstrings.
 
 All rates are shares of 1.
 """
@@ -26,7 +39,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -34,17 +47,21 @@ import numpy as np
 from facemae_jax import logs
 from facemae_jax.audit.matching import matching
 from facemae_jax.audit.retrieval_attack import retrieval_attack
+from facemae_jax.audit.set_threshold import SetThreshold, set_threshold
 from facemae_jax.data.face_set import FaceSet, open_face_set
 from facemae_jax.embed import Transform, embed
 from facemae_jax.mesh import make_mesh
+from facemae_jax.metrics.set_quality import set_quality
 from facemae_jax.models.frozen import Frozen
-from facemae_jax.stages import attacks, judges, train_recognizer
-from facemae_jax.stages.attackers import Attackers, Protected
+from facemae_jax.stages import attacks, judges, teachers, train_recognizer
+from facemae_jax.stages.attack_faces import Protected
+from facemae_jax.stages.attackers import Attackers
+from facemae_jax.stages.audit_choice import Choice, choose
 from facemae_jax.stages.audit_table import table
 from facemae_jax.stages.inputs import Inputs, Ref, faces_ref, pick_faces
 
 VERB = "audit"
-VERSION = 1
+VERSION = 2
 ALONE = False  # every process takes part
 SUMMARY = "attack reconstructions and distortions: who is found again, by which judge"
 FIELDS = {
@@ -63,23 +80,12 @@ FIELDS = {
         "mae.irm_weight",
         "mae.feature_weight",
         "mae.unlink_weight",
+        "mae.shift_weight",
         *judges.FIELDS,
     )
 }
 UNHASHED = ("mesh", "data.threads", "mae.source", *attacks.UNHASHED, *judges.UNHASHED)
 RECONSTRUCTION = "reconstruction"
-
-
-class Choice(NamedTuple):
-    """Which originals are attacked and searched; positions in the source faces, ascending."""
-
-    queries_Q: np.ndarray
-    gallery_G: np.ndarray
-
-    @property
-    def sources_Q(self) -> np.ndarray:
-        """Gallery position of each query's own source."""
-        return np.searchsorted(self.gallery_G, self.queries_Q)
 
 
 def variants(config: Any) -> tuple[str, ...]:
@@ -123,7 +129,8 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
     gallery = originals.subset(choice.gallery_G)
     asked = judges.judges(config)
     loaded = [(judge, judges.load_judge(config, judge, inputs)) for judge in asked]
-    teacher = judges.load_teacher(config, inputs) if _shaped(config) and judges.TEACHER in inputs else None
+    strangers = any(judge.kind in judges.OUTSIDE for judge in asked)
+    guides = teachers.load(config, inputs) if strangers and _shaped(config) else []
     result: dict[str, Any] = {
         "subset": config.reconstruct.subset,
         "queries": len(choice.queries_Q),
@@ -136,7 +143,7 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
     result |= others.without_a_judge()
     result["judges"] = []
     for (judge, frozen), name in zip(loaded, judges.names(loaded), strict=True):
-        stranger = judges.independence(judge, frozen, teacher, mae_trained_here=config.mae.source == "train")
+        stranger = judges.independence(judge, frozen, guides, mae_trained_here=config.mae.source == "train")
         figures = attack(config, inputs, frozen, name, gallery, protected, choice, others)
         result["judges"].append({"name": name, "kind": judge.kind, **stranger._asdict(), **figures})
     others.leave()
@@ -155,21 +162,10 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
     }
 
 
-def choose(sources_n: np.ndarray, originals: int, *, queries: int, gallery: int, seed: int) -> Choice:
-    """A seeded choice: ``queries`` of the protected originals, and a gallery of those and others.
-
-    The same seed with larger numbers chooses the same images and more.
-    """
-    order = np.random.default_rng(seed).permutation(originals)
-    chosen = order[np.isin(order, sources_n)][:queries]
-    others = order[~np.isin(order, chosen)][: max(0, gallery - len(chosen))]
-    return Choice(np.sort(chosen), np.sort(np.concatenate([chosen, others])))
-
-
 def _shaped(config: Any) -> bool:
     """Whether a teacher of this chain had a say in what the MAE paints."""
     mae = config.mae
-    return mae.source == "train" and any((mae.irm_weight, mae.feature_weight, mae.unlink_weight))
+    return mae.source == "train" and any((mae.irm_weight, mae.feature_weight, mae.unlink_weight, mae.shift_weight))
 
 
 def _protected(
@@ -199,10 +195,12 @@ def attack(
         batch=config.audit.batch, mesh=mesh, threads=config.data.threads, cache_dir=inputs.embeddings
     )
     gallery_GE = embed(frozen, gallery, label=f"{name}: originals", **where)
-    truth: dict[str, Any] = dict(sources_Q=choice.sources_Q, labels_G=gallery.labels_n)
+    seed, labels_Q = config.audit.seed, gallery.labels_n[choice.sources_Q]
+    truth: dict[str, Any] = dict(sources_Q=choice.sources_Q, labels_G=gallery.labels_n, seed=seed)
     originals_QE = gallery_GE[choice.sources_Q]
+    limit = set_threshold(originals_QE, gallery_GE, labels_Q=labels_Q, labels_G=gallery.labels_n, seed=seed)
     ceiling = retrieval_attack(originals_QE, gallery_GE, **truth)
-    own: dict[str, Any] = dict(sources_Q=np.arange(len(choice.queries_Q)), labels_G=gallery.labels_n[choice.sources_Q])
+    own: dict[str, Any] = dict(sources_Q=np.arange(len(choice.queries_Q)), labels_G=labels_Q, seed=seed)
     found: dict[str, dict[str, Any]] = {}
     queries = {}
     for variant in config.audit.variants:
@@ -214,11 +212,22 @@ def attack(
             searched = retrieval_attack(queries_QE, gallery_GE, **truth)
             queries[variant] = queries_QE
         back = retrieval_attack(originals_QE, queries_QE, **own)
-        matched = matching(queries_QE, gallery_GE, seed=config.audit.seed, **truth)
-        found[variant] = {"retrieval": searched, "reverse": back, "matching": matched}
+        found[variant] = {
+            "retrieval": searched,
+            "reverse": back,
+            "matching": matching(queries_QE, gallery_GE, **truth),
+            "set": _set(queries_QE, labels_Q, limit, seed),
+        }
     for variant, more in others.with_a_judge(frozen, name, gallery_GE, queries).items():
         found[variant] |= more
     return {"ceiling": ceiling, "variants": found}
+
+
+def _set(queries_QE: np.ndarray, labels_Q: np.ndarray, limit: SetThreshold | None, seed: int) -> dict[str, Any] | None:
+    """``set`` of one judge and variant."""
+    if limit is None:
+        return None
+    return {"far": limit.far, **set_quality(queries_QE, labels_Q, threshold=limit.cosine, seed=seed)}
 
 
 def _brief(found: dict[str, Any]) -> dict[str, float | None]:

@@ -1,7 +1,8 @@
 """``import-faces``: a folder, a zip, a face set or rendered people become a face set of square JPEG images.
 
 Labels follow the sorted names of the identities, records the sorted keys; a key is the path inside the source. The images are
-taken as they are aligned: faces are not searched for.
+taken as they are aligned, unless ``data.landmarks`` gives five points for each, or ``data.detect`` a detector that finds the face: then
+they are turned and scaled to ArcFace's template (``data.align``), and those without a face are bad records.
 
 ``report.json``::
 
@@ -28,31 +29,43 @@ import numpy as np
 from facemae_jax import logs
 from facemae_jax.data.face_import import Imported, Wanted, import_source, write_json
 from facemae_jax.data.face_set import FaceSet, open_face_set
+from facemae_jax.data.formats.aligned_source import AlignedSource, Find, detected, listed
 from facemae_jax.data.formats.names import check_names
 from facemae_jax.data.formats.source import Source, open_source
 from facemae_jax.data.formats.synthetic_source import SyntheticSource
 from facemae_jax.data.split import split_identities
 from facemae_jax.data.synthetic import people
+from facemae_jax.data.variants import face_sets
+from facemae_jax.models.dlib_detector import load_detector, predictor_path
+from facemae_jax.stages import verify_protocols
 from facemae_jax.stages.inputs import SHARED, Inputs, Ref, one_source
 from facemae_jax.types import FacemaeError
 
 VERB = "import-faces"
-VERSION = 1
+VERSION = 2
 ALONE = True  # the first process does it, the others wait
 SUMMARY = "bring a folder, a zip, a face set or rendered people into a face set"
 IMAGES = ("data.image_size", "data.resize", "data.jpeg_quality", "data.max_pixels", "data.on_bad_record")
+SET = "set@"  # before the name of a face set from elsewhere that a recognizer is trained on
 FIELDS = {
     "": (*IMAGES, "data.min_images", "synthetic"),
     "verify": (*IMAGES, "synthetic.seed", "synthetic.difficulty", "verify.identities", "verify.images"),
+    verify_protocols.IMPORT: IMAGES,
+    SET: (*IMAGES, "data.min_images"),
 }
-UNHASHED = ("data.threads", "data.seen_share", "data.split_seed")
+# Of landmarks and detector the content is hashed, as outside inputs.
+UNHASHED = ("data.threads", "data.seen_share", "data.split_seed", "data.landmarks", "data.detect")
+TRAINING = (SHARED, "seen", "unseen")  # variants whose images may want alignment
 EVALUATION = 1_000_000  # number of the first person rendered for evaluation; people for training are counted from 0
 
 
 def variants(config: Any) -> tuple[str, ...]:
-    """The face sets of a chain: seen and unseen people, in one set where they come from one source, and those to verify on."""
+    """The face sets of a chain: seen and unseen people, in one set where they come from one source, those to verify on, and
+    those from elsewhere that recognizers are trained on.
+    """
     training = (SHARED,) if one_source(config) else ("seen", "unseen")
-    return (*training, "verify") if config.verify.faces else training
+    evaluation = ("verify", *verify_protocols.imports(config)) if config.verify.faces else ()
+    return (*training, *evaluation, *_sets(config))
 
 
 def reads(config: Any, variant: str) -> dict[str, Ref]:
@@ -61,9 +74,26 @@ def reads(config: Any, variant: str) -> dict[str, Ref]:
 
 
 def outside(config: Any, variant: str) -> dict[str, str]:
-    """Where the faces come from: a path, or the word "synthetic"."""
+    """Where the faces come from: a path, or the word "synthetic"; and what says where in the images they are.
+
+    Raises:
+        FacemaeError: a detector that is not installed.
+    """
     sources = {"unseen": config.data.unseen, "verify": config.verify.faces}
-    return {"source": sources.get(variant, config.data.seen)}
+    sources |= verify_protocols.imports(config) | _sets(config)
+    found = {"source": sources.get(variant, config.data.seen)}
+    if variant not in TRAINING or found["source"] == "synthetic":
+        return found
+    if config.data.detect:
+        return found | {"detector": str(predictor_path())}
+    return found | ({"landmarks": config.data.landmarks} if config.data.landmarks else {})
+
+
+def _sets(config: Any) -> dict[str, str]:
+    """Variant → place of the face sets from elsewhere."""
+    if config.recognizer.faces:
+        return {}
+    return {SET + name: place for name, place in face_sets(config.recognizer.variants).items()}
 
 
 def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
@@ -78,7 +108,8 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
             jpeg_quality=data.jpeg_quality,
             max_pixels=data.max_pixels,
             on_bad_record=data.on_bad_record,
-            min_images=1 if variant == "verify" else data.min_images,  # a list of pairs names whom it names
+            # A list of pairs names whom it names.
+            min_images=1 if variant.startswith("verify") else data.min_images,
             threads=data.threads,
         )
         with closing(source):
@@ -116,7 +147,17 @@ def _open(config: Any, inputs: Inputs, variant: str) -> tuple[Source, str]:
             f"{f' (ignored: {_listed(source.ignored)})' if source.ignored else ''}."
         )
     check_names(source.keys, map(source.identity, range(len(source.keys))), str(path))
+    find = _points(inputs, source)
+    if find is not None:
+        source = AlignedSource(source, find, config.data.image_size, config.data.max_pixels)
     return source, path.name
+
+
+def _points(inputs: Inputs, source: Source) -> Find | None:
+    """What says where a face is in an image; None where images are aligned."""
+    if "landmarks" in inputs:
+        return listed(inputs["landmarks"].path, source)
+    return detected(load_detector(inputs["detector"].path)) if "detector" in inputs else None
 
 
 def _report(

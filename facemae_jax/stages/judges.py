@@ -5,7 +5,7 @@ Shared by ``verify`` and ``audit``. What they measure is the business of those s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,22 +13,24 @@ import numpy as np
 
 from facemae_jax.models.dlib_judge import load_dlib, model_path
 from facemae_jax.models.frozen import Frozen, load_frozen
+from facemae_jax.stages import teachers
 from facemae_jax.stages.inputs import Inputs, Ref
+from facemae_jax.stages.teachers import TEACHER
 from facemae_jax.types import FacemaeError
 
-TEACHER = "teacher"
 DLIB = "dlib"
 FORMS = ("teacher", "recognizer:VARIANT", "onnx:PATH", "checkpoint:PATH", "dlib")
 OUTSIDE = ("onnx", "checkpoint", DLIB)  # kinds whose weights come from outside this chain
 # Fields that reads(), outside() and load() need. The texts in UNHASHED only say where weights lie: their content is
 # hashed, as what a stage reads.
 FIELDS = (
+    "teacher.count",
     "teacher.input_range",
     "teacher.colour_order",
     "audit.judge_input_range",
     "audit.judge_colour_order",
 )
-UNHASHED = ("teacher.source", "audit.judges")
+UNHASHED = ("teacher.source", "teacher.more", "audit.judges")
 
 
 class Judge(NamedTuple):
@@ -69,9 +71,11 @@ def judges(config: Any) -> tuple[Judge, ...]:
 
 
 def reads(config: Any, *, teacher: bool) -> dict[str, Ref]:
-    """The results of this chain that judge; ``teacher`` asks for a trained teacher even where it is no judge."""
+    """The results of this chain that judge; ``teacher`` asks for all trained teachers, even where none is a judge."""
     found = {judge.input: Ref("train-recognizer", judge.rest) for judge in judges(config) if judge.kind == "recognizer"}
-    if config.teacher.source == "train" and (teacher or TEACHER in config.audit.judges):
+    if teacher:
+        return found | teachers.reads(config)
+    if config.teacher.source == "train" and TEACHER in config.audit.judges:
         found[TEACHER] = Ref("train-teacher")
     return found
 
@@ -87,25 +91,13 @@ def outside(config: Any) -> dict[str, str]:
         for judge in judges(config)
         if judge.kind in OUTSIDE
     }
-    if config.teacher.source != "train":
-        found[TEACHER] = config.teacher.source
-    return found
-
-
-def load_teacher(config: Any, inputs: Inputs) -> Frozen:
-    """The teacher, from its stage or from the weights that ``teacher.source`` names."""
-    kind = "onnx" if config.teacher.source.startswith("onnx:") else "checkpoint"
-    return load_frozen(
-        f"{kind}:{inputs[TEACHER].path}",
-        input_range=config.teacher.input_range,
-        colour_order=config.teacher.colour_order,
-    )
+    return found | teachers.outside(config)
 
 
 def load_judge(config: Any, judge: Judge, inputs: Inputs) -> Frozen:
     """The weights of one judge."""
     if judge.kind == TEACHER:
-        return load_teacher(config, inputs)
+        return teachers.load_first(config, inputs)
     if judge.kind == DLIB:
         return load_dlib(inputs[judge.input].path)
     kind = "onnx" if judge.kind == "onnx" else "checkpoint"
@@ -136,19 +128,21 @@ def same_weights(one: Frozen, other: Frozen) -> bool:
     return len(left) == len(right) and all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
 
 
-def independence(judge: Judge, frozen: Frozen, teacher: Frozen | None, *, mae_trained_here: bool) -> Independence:
-    """Whether ``judge`` can count as a stranger to the teacher; what cannot be shown counts as no.
+def independence(judge: Judge, frozen: Frozen, guides: Sequence[Frozen], *, mae_trained_here: bool) -> Independence:
+    """Whether ``judge`` can count as a stranger to the teachers; what cannot be shown counts as no.
 
     Args:
         judge: the entry.
         frozen: its weights.
-        teacher: that shaped the images; None when the MAE learned from pixels alone, or when no judge is from outside.
+        guides: teachers that shaped the images; none when the MAE learned from pixels alone, or when no judge is from outside.
         mae_trained_here: False when the MAE came from a checkpoint, whose own teacher is unknown.
     """
     if judge.kind == TEACHER:
         return Independence(False, "it is the teacher itself: an attack with the eyes that shape the images")
-    if teacher is not None and same_weights(frozen, teacher):
-        return Independence(False, "its weights are the teacher's")
+    if any(same_weights(frozen, guide) for guide in guides):
+        return Independence(
+            False, "its weights are the teacher's" if len(guides) == 1 else "its weights are a teacher's"
+        )
     if judge.kind == "recognizer" and judge.rest == "reconstruction":
         return Independence(False, "it was trained on reconstructions, which the teacher may have shaped")
     if judge.kind == "recognizer":
@@ -159,6 +153,6 @@ def independence(judge: Judge, frozen: Frozen, teacher: Frozen | None, *, mae_tr
         )
     if not mae_trained_here:
         return Independence(False, "the MAE was trained elsewhere, and its teacher may have been this judge")
-    if teacher is None:
+    if not guides:
         return Independence(True, "weights from outside; the MAE learned from pixels alone, without a teacher")
     return Independence(True, "weights from outside that differ from the teacher's")

@@ -31,7 +31,7 @@ SUMMARY = "write the release: a TFDS face set and its card, after a search for n
 FIELDS = {
     "": (
         "publish", "data.terms", "data.image_size", "data.seen_share", "data.split_seed", "reconstruct", "mae.mask_ratio", "mae.visible",
-        "mae.patch", "recognizer.network", "recognizer.optim.epochs", "recognizer.optim.batch", "recognizer.optim.learning_rate",
+        "mae.mask_focus", "mae.patch", "recognizer.network", "recognizer.optim.epochs", "recognizer.optim.batch", "recognizer.optim.learning_rate",
         "distort", *publish_search.FIELDS,
     )
 }  # fmt: skip

@@ -1,8 +1,8 @@
 """Keeping a release within its leakage budget: refuse, leave images out, or paint them again. Part of ``publish``.
 
-The retrieval attack of ``audit`` is repeated with the same judges, queries and originals, since choosing images and the interval over people
-need to know who was found, not only how many; the embeddings are in the cache. Fused images (``publish.budget.images`` > 1) are no single
-image's doing: there the curve in ``audit.json`` is compared, and only refusing is possible.
+What is compared with the budget is the upper end of the very interval that stands in ``audit.json``. To choose images, the audit's retrieval attack
+is repeated with the same judges, queries and originals, since that needs to know who was found, not only how many; the embeddings are in the
+cache. Fused images (``publish.budget.images`` > 1) are no single image's doing: there only refusing is possible.
 
 ``resample`` paints the worst images again, each round under masks that follow from the secret, the image's key and the round, and keeps
 what is found less clearly. So a mask that was published is one of a few, and which one depends on what the judges saw: **the choice leaks**
@@ -53,15 +53,17 @@ def budget_of(config: Any) -> Budget | None:
 
 
 def reads(config: Any) -> dict[str, Ref]:
-    """The judges that this chain trains, where a budget must look at images."""
-    budget = budget_of(config)
-    return judges.reads(config, teacher=False) if budget and budget.images == 1 else {}
+    """The judges that this chain trains, where images may have to be chosen."""
+    return judges.reads(config, teacher=False) if _chooses(config) else {}
 
 
 def outside(config: Any) -> dict[str, str]:
     """The judges from outside, likewise."""
-    budget = budget_of(config)
-    return judges.outside(config) if budget and budget.images == 1 else {}
+    return judges.outside(config) if _chooses(config) else {}
+
+
+def _chooses(config: Any) -> bool:
+    return budget_of(config) is not None and config.publish.on_excess != "refuse"
 
 
 def keep_within(config: Any, inputs: Inputs, out: Path) -> Kept:
@@ -87,48 +89,54 @@ def keep_within(config: Any, inputs: Inputs, out: Path) -> Kept:
             "empty for all."
         )
     wanted = [name for name in names if budget.judge in ("", name)]
-    if budget.images > 1:
-        rates = {j["name"]: _fused(j, budget) for j in measured["judges"] if j["name"] in wanted}
-        _refuse_over(budget, rates)
-        return Kept(painted, {}, _told(config, budget, rates))
-    if jax.process_count() > 1:
-        raise FacemaeError(
-            f"publish.budget embeds images{' and paints some' if config.publish.on_excess == 'resample' else ''} on one process, and this "
-            f"run has {jax.process_count()}: everything else is there, so run `python -m facemae_jax publish` with one process."
-        )
-    search = open_search(config, inputs, painted, [names.index(name) for name in wanted], names, budget)
-    found_JA, margin_JA = look(config, inputs, search, painted.subset(search.places_A), budget)
-    seed = config.audit.seed
-    before = rates_of(search, found_JA, seed)
-    if all(found.high <= budget.limit for found in before.values()):
+    before = {judge["name"]: _measured(judge, budget) for judge in measured["judges"] if judge["name"] in wanted}
+    over = {name: found for name, found in before.items() if found.high > budget.limit}
+    if not over:
         return Kept(painted, {}, _told(config, budget, before))
     if config.publish.on_excess == "refuse":
-        _refuse_over(budget, before)
+        raise FacemaeError(refusal(budget, over))
+    if jax.process_count() > 1:
+        raise FacemaeError(
+            f"over publish.budget.limit, and publish.on_excess={config.publish.on_excess} embeds images"
+            f"{' and paints some' if config.publish.on_excess == 'resample' else ''} on one process, while this run has {jax.process_count()}: "
+            "everything else is there, so run `python -m facemae_jax publish` with one process."
+        )
     _check_all_audited(config, len(painted), measured["queries"])
+    search = open_search(config, inputs, painted, [names.index(name) for name in wanted], names, budget)
+    found_JA, margin_JA = look(config, inputs, search, painted.subset(search.places_A), budget)
     if config.publish.on_excess == "drop":
-        out_A = left_out(found_JA, margin_JA, search.identities_A, limit=budget.limit, seed=seed)
-        return _drop(config, painted, search, out_A, found_JA, before, budget)
+        return _drop(config, painted, search, found_JA, margin_JA, before, budget)
     return _resample(config, inputs, out, painted, search, found_JA, margin_JA, before, budget)
 
 
-def _fused(judge: dict[str, Any], budget: Budget) -> Rate:
-    """The figure of fused images, from ``audit.json``."""
-    attack = judge["variants"]["reconstruction"].get("fusion")
+def _measured(judge: dict[str, Any], budget: Budget) -> Rate:
+    """The figure of one judge, from ``audit.json``."""
+    attacked = judge["variants"]["reconstruction"]
+    if budget.images > 1:
+        found = _fused(judge["name"], attacked.get("fusion"), budget)
+    elif (found := attacked["retrieval"][budget.figure]) is None:
+        raise FacemaeError(
+            f"publish.budget.figure={budget.figure}: nobody among the audited originals has two images, so there is no such figure; "
+            "choose same_image."
+        )
+    if "interval" not in found:
+        raise FacemaeError(
+            f"publish.budget compares an interval over people, and the audit's figure {budget.figure} of judge {judge['name']} rests on "
+            "one person: audit more of them."
+        )
+    return Rate(found["rank"]["1"], *found["interval"]["rank"]["1"])
+
+
+def _fused(name: str, attack: dict[str, Any] | None, budget: Budget) -> dict[str, Any]:
+    """The point of the curve of fused images that the budget is about."""
     points = {point["n"]: point["without_sources"] for point in attack["points"]} if attack else {}
     if budget.images not in points:
         has = f"only n = {', '.join(map(str, points))}" if points else "no fusion attack"
         raise FacemaeError(
-            f"publish.budget.images={budget.images}: for judge {judge['name']} the audit has {has}; choose one that is there (with "
+            f"publish.budget.images={budget.images}: for judge {name} the audit has {has}; choose one that is there (with "
             "fusion among audit.attacks), or publish.budget.images=1."
         )
-    found = points[budget.images]
-    return Rate(found["rank"]["1"], *found["interval"]["rank"]["1"])
-
-
-def _refuse_over(budget: Budget, rates: dict[str, Rate], came: str = "") -> None:
-    over = {name: found for name, found in rates.items() if found.high > budget.limit}
-    if over:
-        raise FacemaeError(refusal(budget, over, came))
+    return points[budget.images]
 
 
 def _check_all_audited(config: Any, images: int, queries: int) -> None:
@@ -157,9 +165,14 @@ def _told(config: Any, budget: Budget, rates: dict[str, Rate], before: dict[str,
 
 
 def _drop(
-    config: Any, painted: FaceSet, search: Search, out_A: np.ndarray, found_JA: np.ndarray,
+    config: Any, painted: FaceSet, search: Search, found_JA: np.ndarray, margin_JA: np.ndarray,
     before: dict[str, Rate], budget: Budget,
 ) -> Kept:  # fmt: skip
+    try:
+        out_A = left_out(found_JA, margin_JA, search.identities_A, limit=budget.limit, seed=config.audit.seed)
+    except FacemaeError as error:
+        over = {name: found for name, found in before.items() if found.high > budget.limit}
+        raise FacemaeError(refusal(budget, over, f" ({str(error).rstrip('.')})")) from error
     stays_n = np.ones(len(painted), bool)
     stays_n[search.places_A[out_A]] = False
     faces = painted.subset(np.flatnonzero(stays_n))
@@ -178,16 +191,17 @@ def _resample(
     repainter = Repainter(config, inputs, painted, out / REPAINTED)
     again: dict[str, tuple[FaceSet, int]] = {}
     keys = painted.keys()
-    rates, turn = before, 0
+    rates, turn = rates_of(search, found_JA, seed), 0
     while any(found.high > budget.limit for found in rates.values()):
         if turn == rounds:
             came = "".join(
                 f", {name} came from {found}" for name, found in before.items() if rates[name].high > budget.limit
             )
-            _refuse_over(
-                budget, rates,
-                f" (after painting {len(again):,} images again in {rounds} rounds{came}; more: publish.resample_rounds)",
-            )  # fmt: skip
+            over = {name: found for name, found in rates.items() if found.high > budget.limit}
+            tried = (
+                f" (after painting {len(again):,} images again in {rounds} rounds{came}; more: publish.resample_rounds)"
+            )
+            raise FacemaeError(refusal(budget, over, tried))
         turn += 1
         # Some are found under the new mask, too, and the most stubborn ones every time: each round takes twice as many as the one before.
         chosen_a = np.flatnonzero(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -43,13 +44,24 @@ def facts_of(config: Any, inputs: Inputs, made: dict[str, Any], kept: Kept) -> d
 
 def _made(config: Any, made: dict[str, Any], described: dict[str, Any]) -> dict[str, str]:
     distort = config.distort
-    weights = ", ".join(f"{name} {described[f'{name}_weight']:g}" for name in ("pixel", "irm", "feature", "unlink"))
+    terms = ("pixel", "irm", "feature", "unlink", "shift")
+    weights = ", ".join(f"{name} {described[key]:g}" for name in terms if (key := f"{name}_weight") in described)
     return {
         "image": f"{made['image_size']}×{made['image_size']} RGB, {config.reconstruct.encoding}"
         + (f" quality {config.reconstruct.quality}" if config.reconstruct.encoding == "jpeg" else ""),
-        "mask": f"{made['visible']} of {made['patches']} patches of {made['patch']} pixels visible, chosen at random for each image",
+        "mask": f"{made['visible']} of {made['patches']} patches of {made['patch']} pixels visible, chosen at random for each image"
+        + (
+            f", rarer in the middle of the face by up to {math.exp(made['mask_focus']):.3g} times"
+            if made["mask_focus"]
+            else ""
+        ),
         "composition": made["composition"],
-        "model": f"encoder {described['depth']} × {described['width']}, decoder {described['decoder_depth']} × {described['decoder_width']}",
+        "model": f"encoder {described['depth']} × {described['width']}, decoder {described['decoder_depth']} × {described['decoder_width']}"
+        + (
+            f"; weights of others, from {described['taken_from']}: their terms hold too"
+            if described.get("taken_from")
+            else ""
+        ),
         "loss weights": f"{weights}; relations: {described['irm_kind']}, group {described['irm_group']}",
         "baselines": f"mask ratio {distort.mask_ratio:g}; in pixels at 112: blur σ {distort.blur:g}, pixelate {distort.pixelate}; "
         f"noise σ {distort.noise:g} of −1…1; ksame k {distort.ksame}; dppix ε {distort.dppix_epsilon:g} for {distort.dppix_m} pixels; "

@@ -39,7 +39,7 @@ class Repainter:
         self.form = Form(config.data.image_size, r.encoding, r.quality, r.shard_records)
         self.painter = Painter(
             inputs["mae"].path, visible=config.mae.visible, mesh=make_mesh(-1, 1, jax.local_devices()),
-            batch_per_device=r.batch, composition=r.composition,
+            batch_per_device=r.batch, composition=r.composition, mask_focus=config.mae.mask_focus,
         )  # fmt: skip
 
     def paint(self, turn: int, positions_a: np.ndarray, places_a: np.ndarray) -> FaceSet:

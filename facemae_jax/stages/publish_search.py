@@ -15,9 +15,9 @@ from facemae_jax.embed import embed
 from facemae_jax.export.budget import Budget, Rate, rate
 from facemae_jax.mesh import make_mesh
 from facemae_jax.models.frozen import Frozen
-from facemae_jax.stages import audit, judges
+from facemae_jax.stages import judges
+from facemae_jax.stages.audit_choice import choose
 from facemae_jax.stages.inputs import Inputs, pick_faces
-from facemae_jax.types import FacemaeError
 
 FIELDS = (
     "audit.max_queries",
@@ -58,16 +58,11 @@ def open_search(
     """The same queries and originals as the audit's, of the judges at the positions ``wanted``."""
     originals = pick_faces(config, inputs["faces"], config.reconstruct.subset)
     sources_n = np.load(inputs["reconstruct"].path / "private.npz")["source_positions_n"]
-    choice = audit.choose(
+    choice = choose(
         sources_n, len(originals), queries=config.audit.max_queries, gallery=config.audit.max_gallery, seed=config.audit.seed
     )  # fmt: skip
     gallery = originals.subset(choice.gallery_G)
     counts_Q = asked(choice.sources_Q, gallery.labels_n, budget.figure)
-    if not counts_Q.any():
-        raise FacemaeError(
-            f"publish.budget.figure={budget.figure}: nobody among the audited originals has two images, so there is no such figure; "
-            "choose same_image."
-        )
     specs = judges.judges(config)
     seen = [(names[n], judges.load_judge(config, specs[n], inputs)) for n in wanted]
     record_n = np.argsort(sources_n)

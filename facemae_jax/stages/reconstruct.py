@@ -30,7 +30,7 @@ ALONE = False  # every process takes part
 SUMMARY = "paint faces from a quarter of their patches, under keys and masks of their own"
 FIELDS = {
     "": (
-        "data.image_size", "data.seen_share", "data.split_seed", "mae.patch", "mae.visible", "reconstruct",
+        "data.image_size", "data.seen_share", "data.split_seed", "mae.patch", "mae.visible", "mae.mask_focus", "reconstruct",
     )
 }  # fmt: skip
 UNHASHED = ("data.threads",)
@@ -59,7 +59,7 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
     # Each process paints its own shards on its own devices: no image is sent anywhere, and none waits for another.
     painter = Painter(
         inputs["mae"].path, visible=config.mae.visible, mesh=make_mesh(-1, 1, jax.local_devices()),
-        batch_per_device=r.batch, composition=r.composition,
+        batch_per_device=r.batch, composition=r.composition, mask_focus=config.mae.mask_focus,
     )  # fmt: skip
     check_sizes(config, painter)
     key = release.release_key(release.read_or_make_secret(inputs["secret"].path), r.release_id)
@@ -77,7 +77,7 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
     summary = dict(
         images=len(faces), identities=faces.identities, composition=r.composition, image_size=config.data.image_size,
         patch=config.mae.patch, patches=painter.config.patches, visible=config.mae.visible,
-        visible_share=config.mae.visible / painter.config.patches,
+        visible_share=config.mae.visible / painter.config.patches, mask_focus=config.mae.mask_focus,
         real_pixel_share=config.mae.visible / painter.config.patches if r.composition == "paste" else 0.0,
     )  # fmt: skip
     if first():

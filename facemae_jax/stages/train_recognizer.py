@@ -1,8 +1,8 @@
 """Utility's measuring rod: one recognizer per variant of the unseen faces, all by one recipe.
 
 ``original`` is the real-data control; ``reconstruction`` trains on what would be published; the others on distortions that one
-could have published instead (``data.variants`` has their names). With ``recognizer.faces`` one recognizer is trained on that
-face set instead (``faces``).
+could have published instead (``data.variants`` has their names), or on sets that others published (``set:PATH``). With
+``recognizer.faces`` one recognizer is trained on that face set instead (``faces``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 from facemae_jax.data.distort import Distortion
 from facemae_jax.data.face_set import FaceSet, open_face_set
 from facemae_jax.data.k_same import KSame
-from facemae_jax.data.variants import STRENGTHS, parse_variant
+from facemae_jax.data.variants import STRENGTHS, face_sets, parse_variant, variant_names
+from facemae_jax.stages import import_faces
 from facemae_jax.stages.inputs import Inputs, Ref, faces_ref, pick_faces
 from facemae_jax.stages.recognizers import train_recognizer
 from facemae_jax.stages.training import CADENCE
@@ -42,16 +43,18 @@ OWN_FACES, RECONSTRUCTION = "faces", "reconstruction"
 
 
 def variants(config: Any) -> tuple[str, ...]:
-    """The variants of the config, or the one face set it names."""
-    return (OWN_FACES,) if config.recognizer.faces else tuple(config.recognizer.variants)
+    """The variants of the config, sets from elsewhere by their names, or the one face set it names."""
+    return (OWN_FACES,) if config.recognizer.faces else variant_names(config.recognizer.variants)
 
 
 def reads(config: Any, variant: str) -> dict[str, Ref]:
-    """The reconstruction, or the faces that a variant distorts."""
+    """The reconstruction, a set from elsewhere, or the faces that a variant distorts."""
     if variant == OWN_FACES:
         return {}
     if variant == RECONSTRUCTION:
         return {"reconstruct": Ref("reconstruct")}
+    if variant in face_sets(config.recognizer.variants):
+        return {"faces": Ref("import-faces", import_faces.SET + variant)}
     return {"faces": faces_ref(config, config.reconstruct.subset)}
 
 
@@ -70,8 +73,6 @@ def distortion(config: Any, variant: str, faces: FaceSet) -> Distortion | KSame 
         variant: its name, with or without a strength.
         faces: all faces that are published together, which ``ksame`` averages.
     """
-    if variant in (OWN_FACES, RECONSTRUCTION):
-        return None
     kind, strength = parse_variant(variant)
     if kind == "original":
         return None
@@ -89,13 +90,16 @@ def distortion(config: Any, variant: str, faces: FaceSet) -> Distortion | KSame 
 
 def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
     """Train and save."""
+    transform: Distortion | KSame | None = None
     if variant == OWN_FACES:
         faces = open_face_set(inputs["faces"].path)
     elif variant == RECONSTRUCTION:
         faces = open_face_set(inputs["reconstruct"].path / "faces")
+    elif inputs["faces"].variant == import_faces.SET + variant:
+        faces = open_face_set(inputs["faces"].path / "faces")
     else:
         faces = pick_faces(config, inputs["faces"], config.reconstruct.subset)
+        transform = distortion(config, variant, faces)
     return train_recognizer(
-        config, config.recognizer, faces, out, label=variant, field="recognizer",
-        transform=distortion(config, variant, faces),
+        config, config.recognizer, faces, out, label=variant, field="recognizer", transform=transform
     )  # fmt: skip

@@ -1,6 +1,6 @@
-"""The teacher: a recognizer trained on the seen people, then frozen inside the relation loss.
+"""The teacher: a recognizer trained on the seen people, then frozen inside the relation loss; or several of them, each from its own seed.
 
-Not made when ``teacher.source`` names existing weights.
+None is made when ``teacher.source`` names existing weights.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from facemae_jax.stages import teachers
 from facemae_jax.stages.inputs import Inputs, Ref, faces_ref, pick_faces
 from facemae_jax.stages.recognizers import train_recognizer
 from facemae_jax.stages.training import CADENCE
@@ -26,8 +27,8 @@ UNHASHED = ("mesh", "data.threads", "teacher.optim.init_from", *(f"teacher.optim
 
 
 def variants(config: Any) -> tuple[str, ...]:
-    """One teacher, or none where existing weights are named."""
-    return ("",) if config.teacher.source == "train" else ()
+    """One result per teacher, or none where existing weights are named."""
+    return teachers.trained(config)
 
 
 def reads(config: Any, variant: str) -> dict[str, Ref]:
@@ -43,5 +44,10 @@ def outside(config: Any, variant: str) -> dict[str, str]:
 
 def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
     """Train and save."""
+    if variant:
+        with (config := config.copy_and_resolve_references()).unlocked():
+            config.seed = teachers.TEACHER_SEEDS * config.seed + int(variant)
     faces = pick_faces(config, inputs["faces"], "seen")
-    return train_recognizer(config, config.teacher, faces, out, label="teacher", field="teacher")
+    return train_recognizer(
+        config, config.teacher, faces, out, label=f"teacher{variant and f'-{variant}'}", field="teacher"
+    )

@@ -11,6 +11,9 @@ What leaks is measured by ``audit``.
                "thresholds", "auc", "eer", "tar_at_far": {"0.1": …}, "roc": {"far", "tar"}, "pairs"}],
      "differences": {"mask" | "original": {NAME: {"mean", "standard_error"}}}}
 
+``gap_to_real`` ({NAME: (original − row) / row}, as below), ``protocols`` and ``average`` (see ``verify_protocols``) and ``groups`` (one row per
+recognizer, see ``metrics.groups``) are there where ``verify.protocols`` or ``verify.groups`` ask for more than the main pairs.
+
 All rates are shares of 1. A difference is the row's accuracy minus that of ``mask`` (or ``original``), over the same folds.
 """
 
@@ -23,22 +26,26 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from facemae_jax import logs
 from facemae_jax.data.face_set import FaceSet, open_face_set
+from facemae_jax.data.formats.verification_bin import is_bin, read_bin_pairs
+from facemae_jax.data.groups import read_groups
 from facemae_jax.data.pairs import Pairs, generate_pairs, read_pairs
-from facemae_jax.embed import embed
 from facemae_jax.mesh import make_mesh
-from facemae_jax.metrics.verification import paired_fold_difference, verification
-from facemae_jax.models.frozen import Frozen, load_frozen
-from facemae_jax.stages import judges, train_recognizer
+from facemae_jax.metrics.gaps import gaps
+from facemae_jax.metrics.verification import paired_fold_difference
+from facemae_jax.models.frozen import load_frozen
+from facemae_jax.stages import judges, train_recognizer, verify_protocols
 from facemae_jax.stages.inputs import Inputs, Ref
+from facemae_jax.stages.teachers import load_first
+from facemae_jax.stages.verify_rows import Embedder, Verified, pair_rows
+from facemae_jax.stages.verify_table import table
 
 VERB = "verify"
 VERSION = 1
 ALONE = False  # every process takes part
-SUMMARY = "verify recognizers on face pairs of other people: accuracy, AUC, EER, TAR at FAR"
+SUMMARY = "verify recognizers on face pairs of other people: accuracy, AUC, EER, TAR at FAR; LFW, CFP, AgeDB, CALFW, CPLFW, IJB"
 FIELDS = {
     "": (
         "verify.count",
@@ -50,7 +57,8 @@ FIELDS = {
         *judges.FIELDS,
     )
 }
-UNHASHED = ("mesh", "data.threads", "verify.pairs", *judges.UNHASHED)
+# The places of lists: their content is hashed, as outside inputs.
+UNHASHED = ("mesh", "data.threads", "verify.pairs", "verify.groups", "verify.protocols", *judges.UNHASHED)
 PAIRS_SEED = 0  # the pairs stay the same when the seed of a training changes, so that seeds can be compared
 BASELINES = ("mask", "original")
 
@@ -61,36 +69,36 @@ def variants(config: Any) -> tuple[str, ...]:
 
 
 def reads(config: Any, variant: str) -> dict[str, Ref]:
-    """Evaluation faces, all recognizers, and the judges that this chain trains."""
+    """Evaluation faces of every protocol, all recognizers, and the judges that this chain trains."""
     found = {"faces": Ref("import-faces", "verify")}
     found |= {f"recognizer:{name}": Ref("train-recognizer", name) for name in train_recognizer.variants(config)}
-    return found | judges.reads(config, teacher=False)
+    return found | verify_protocols.reads(config) | judges.reads(config, teacher=False)
 
 
 def outside(config: Any, variant: str) -> dict[str, str]:
-    """The list of pairs, and weights from outside."""
-    found = judges.outside(config)
-    return found if config.verify.pairs == "generated" else found | {"pairs": config.verify.pairs}
+    """The lists of pairs and groups, and weights from outside."""
+    found = judges.outside(config) | verify_protocols.outside(config)
+    found |= {"groups": config.verify.groups} if config.verify.groups else {}
+    if config.verify.pairs != "generated":
+        return found | {"pairs": config.verify.pairs}
+    return found | ({"pairs": config.verify.faces} if is_bin(config.verify.faces) else {})
 
 
 def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
-    """Embed the evaluation faces with every recognizer and decide the pairs."""
+    """Embed the evaluation faces with every recognizer and decide the pairs; then those of every further protocol."""
     faces, pairs = _pairs(config, inputs)
-    mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
-    rows = []
-    for name, kind, frozen in _loaded(config, inputs):
-        similarities_n = _similarities(config, frozen, faces, pairs, mesh, inputs.embeddings, name)
-        rows.append({"name": name, "kind": kind} | verification(similarities_n, pairs.same_n, pairs.fold_n))
+    embedder = Embedder(
+        config.verify.batch,
+        make_mesh(config.mesh.data, config.mesh.fsdp),
+        config.verify.flip,
+        config.data.threads,
+        inputs.embeddings,
+    )
+    asked = _loaded(config, inputs)
+    facts, rows, grouped = pair_rows(asked, embedder, faces, pairs, "evaluation faces", _groups(inputs, faces, pairs))
     folds = {row["name"]: row["accuracy"]["folds"] for row in rows}
-    result = {
-        "protocol": {
-            "pairs": "generated" if config.verify.pairs == "generated" else "file",
-            "count": len(pairs.same_n),
-            "positive": int(np.count_nonzero(pairs.same_n)),
-            "folds": len(np.unique(pairs.fold_n)),
-            "images": len(faces),
-            "flip": bool(config.verify.flip),
-        },
+    result: dict[str, Any] = {
+        "protocol": {"pairs": "file" if "pairs" in inputs else "generated"} | facts,
         "rows": rows,
         "differences": {
             base: {name: paired_fold_difference(folds[name], folds[base]) for name in folds if name != base}
@@ -98,6 +106,9 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
             if base in folds
         },
     }
+    more = verify_protocols.measure(config, inputs, asked, embedder) | ({"groups": grouped} if grouped else {})
+    if more:
+        result |= {"gap_to_real": gaps(rows)} | more
     if jax.process_index() == 0:
         partial = out / "verify.json.partial"
         partial.write_text(json.dumps(result, indent=1))
@@ -109,67 +120,34 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
     }
 
 
-def table(result: dict[str, Any]) -> str:
-    """The rows of ``verify.json`` as text, in percent."""
-    rates = sorted({far for row in result["rows"] for far in row["tar_at_far"]}, key=float, reverse=True)
-    protocol = result["protocol"]
-    width = max(len(row["name"]) for row in result["rows"])
-    lines = [
-        f"verification of {protocol['count']} pairs in {protocol['folds']} folds, "
-        f"{'image and mirror image' if protocol['flip'] else 'image alone'} (%; ± is one standard error):",
-        f"  {'':{width}}  {'accuracy':>14} {'AUC':>6} {'EER':>6}" + "".join(f" {f'TAR@{far}':>10}" for far in rates),
-    ]
-    for row in result["rows"]:
-        accuracy = row["accuracy"]
-        lines.append(
-            f"  {row['name']:{width}}  {100 * accuracy['mean']:7.2f} ± {100 * accuracy['standard_error']:4.2f} "
-            f"{100 * row['auc']:6.2f} {100 * row['eer']:6.2f}"
-            + "".join(f" {100 * row['tar_at_far'][far]:10.2f}" for far in rates)
-        )
-    return "\n".join(lines)
-
-
 def _pairs(config: Any, inputs: Inputs) -> tuple[FaceSet, Pairs]:
-    """The pairs, and only those images that occur in one."""
     faces = open_face_set(inputs["faces"].path / "faces")
-    if config.verify.pairs == "generated":
-        pairs = generate_pairs(faces.labels_n, count=config.verify.count, folds=config.verify.folds, seed=PAIRS_SEED)
-    else:
-        pairs = read_pairs(inputs["pairs"].path, faces)
-    used, where = np.unique(np.concatenate([pairs.left_n, pairs.right_n]), return_inverse=True)
-    left_n, right_n = np.split(where, 2)
-    return faces.subset(used), pairs._replace(left_n=left_n, right_n=right_n)
+    if "pairs" in inputs:
+        path = inputs["pairs"].path
+        return faces, read_bin_pairs(path, faces) if is_bin(path) else read_pairs(path, faces)
+    return faces, generate_pairs(faces.labels_n, count=config.verify.count, folds=config.verify.folds, seed=PAIRS_SEED)
 
 
-def _loaded(config: Any, inputs: Inputs) -> list[tuple[str, str, Frozen]]:
-    """(name, kind, weights) of every row: recognizers, teacher, judges from outside."""
+def _groups(inputs: Inputs, faces: FaceSet, pairs: Pairs) -> tuple[np.ndarray, np.ndarray] | None:
+    """Group of the left and of the right person of each pair; None where no groups are given."""
+    if "groups" not in inputs:
+        return None
+    group_n = np.array(read_groups(inputs["groups"].path, faces.identity_names))[faces.labels_n]
+    return group_n[pairs.left_n], group_n[pairs.right_n]
+
+
+def _loaded(config: Any, inputs: Inputs) -> list[Verified]:
+    """The recognizer of every row: those of variants, teacher, judges from outside."""
     rows = [
-        (name, "recognizer", load_frozen(f"checkpoint:{inputs[f'recognizer:{name}'].path}"))
+        Verified(name, "recognizer", load_frozen(f"checkpoint:{inputs[f'recognizer:{name}'].path}"))
         for name in train_recognizer.variants(config)
     ]
     if judges.TEACHER in inputs:
-        rows.append((judges.TEACHER, "teacher", judges.load_teacher(config, inputs)))
+        rows.append(Verified(judges.TEACHER, "teacher", load_first(config, inputs)))
     others = [judge for judge in judges.judges(config) if judge.kind in judges.OUTSIDE]
     loaded = [(judge, judges.load_judge(config, judge, inputs)) for judge in others]
-    taken = [name for name, _, _ in rows]
+    taken = [row.name for row in rows]
     for (_, frozen), name in zip(loaded, judges.names(loaded, taken), strict=True):
-        if all(frozen.digest != row.digest for _, _, row in rows):  # one row per set of weights
-            rows.append((name, "judge", frozen))
+        if all(frozen.digest != row.frozen.digest for row in rows):  # one row per set of weights
+            rows.append(Verified(name, "judge", frozen))
     return rows
-
-
-def _similarities(
-    config: Any, frozen: Frozen, faces: FaceSet, pairs: Pairs, mesh: Mesh, cache: Path, name: str
-) -> np.ndarray:
-    """Cosine of every pair."""
-    embeddings_nE = embed(
-        frozen,
-        faces,
-        batch=config.verify.batch,
-        mesh=mesh,
-        flip=config.verify.flip,
-        threads=config.data.threads,
-        cache_dir=cache,
-        label=f"{name}: evaluation faces",
-    )
-    return np.einsum("ne,ne->n", embeddings_nE[pairs.left_n], embeddings_nE[pairs.right_n])

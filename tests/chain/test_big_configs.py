@@ -20,7 +20,7 @@ from facemae_jax.models.iresnet import batch_norm, conv
 from facemae_jax.models.mae import Mae, mae_config
 from facemae_jax.stages.training import mesh_of
 from facemae_jax.train import step as steps
-from facemae_jax.train.mae_task import MaeLoss, mae_task
+from facemae_jax.train.mae_task import Guide, MaeLoss, mae_task
 from facemae_jax.train.optimizer import make_optimizer, total_steps
 from facemae_jax.train.recognizer_task import Head, Margin, recognizer_task
 from facemae_jax.types import Batch, batch_of
@@ -109,7 +109,7 @@ def mae_of(config, variables, description):
     )
     assert loss.needs_teacher
     teacher = frozen_network(variables, description, digest="")
-    return mae_task(Mae(mae_config(m, config.data.image_size), mesh), loss, teacher=teacher, mesh=mesh)
+    return mae_task(Mae(mae_config(m, config.data.image_size), mesh), loss, guides=[Guide(teacher)], mesh=mesh)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -2,6 +2,8 @@ import pytest
 
 from facemae_jax.chain import fingerprint as marks
 from facemae_jax.chain import graph, rules, settings
+from facemae_jax.stages import import_faces
+from facemae_jax.stages.verify_protocols import NAMES, TEMPLATES
 from facemae_jax.types import FacemaeError
 
 # Fields that only say how fast, how often or where: no stage's result depends on them.
@@ -25,11 +27,13 @@ def other(field, value):
     """Another sound value for a field."""
     special = {
         "data.seen": "/faces", "data.unseen": "/faces", "verify.faces": "/faces", "verify.pairs": "/pairs.txt",
-        "data.on_bad_record": "skip", "teacher.input_range": "bytes", "teacher.colour_order": "bgr",
+        "data.on_bad_record": "skip", "data.detect": "dlib", "data.landmarks": "/points.csv",
+        "teacher.input_range": "bytes", "teacher.colour_order": "bgr",
         "audit.judge_input_range": "bytes", "audit.judge_colour_order": "bgr", "recognizer.variants": ("original", "noise"),
         "audit.variants": ("original", "noise"), "audit.attacks": ("fusion",),
         "audit.trained_on": ("blur",), "audit.aware_start": "tune", "audit.judges": ("recognizer:original",), "publish.formats": ("array_record",),
-        "teacher.source": "onnx:/model.onnx", "mae.source": "checkpoint:/model", "irm.kind": "euclidean", "irm.form": "gram",
+        "teacher.source": "onnx:/model.onnx", "teacher.more": ("onnx:/more.onnx",),
+        "mae.source": "checkpoint:/model", "irm.kind": "euclidean", "irm.form": "gram",
         "irm.group": "16", "reconstruct.subset": "seen", "reconstruct.composition": "paste", "reconstruct.encoding": "png",
         "mae.size": "base", "mae.visible": 50, "mae.optim.optimizer": "sgd", "teacher.optim.optimizer": "adamw",
         "recognizer.optim.optimizer": "adamw", "teacher.network": "cpu", "recognizer.network": "cpu", "mae.patch": 16,
@@ -46,8 +50,17 @@ def other(field, value):
     return {"float32": "bfloat16"}.get(value, value + "x")
 
 
-# With one face set of one's own there is no recognizer:original, so no judge may be that.
-BESIDE = {"recognizer.faces": [("audit.judges", "teacher")]}
+# With one face set of one's own there is no recognizer:original, so no judge may be that. A list matters beside its faces; only
+# real faces are aligned.
+BESIDE = (
+    {"recognizer.faces": [("audit.judges", "teacher")]}
+    | {field: [("data.seen", "/faces")] for field in ("data.detect", "data.landmarks")}
+    | {
+        f"verify.protocols.{name}.{leaf}": [(f"verify.protocols.{name}.faces", "/faces")]
+        for name in NAMES
+        for leaf in (("media", "pairs") if name in TEMPLATES else ("pairs",))
+    }
+)
 
 
 def changed(field):
@@ -67,7 +80,10 @@ FIELDS = list(settings.flat(settings.load("configs/base.py")))
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_every_field_is_read_by_some_stage_and_moves_some_result(field):
+def test_every_field_is_read_by_some_stage_and_moves_some_result(field, monkeypatch):
+    monkeypatch.setattr(
+        import_faces, "predictor_path", lambda: "/weights.dat"
+    )  # of data.detect, which need not be installed
     # A few fields matter only beside another value: an ONNX teacher, an ONNX judge, a pixelated or noisy variant, a custom size.
     idle = {
         "teacher.input_range", "teacher.colour_order", "audit.judge_input_range", "audit.judge_colour_order",
@@ -96,6 +112,34 @@ def test_a_strength_in_a_name_takes_the_place_of_the_field():
     moved = {name for name in old if name.startswith("train-recognizer") and old[name] != new[name]}
     assert moved == {"train-recognizer/blur"}
     assert old["train-recognizer/blur@2"] != old["train-recognizer/blur@3"]
+
+
+def test_a_further_protocol_touches_what_is_measured_alone():
+    given = [("verify.protocols.lfw.faces", "/lfw"), ("verify.protocols.lfw.pairs", "/pairs.txt")]
+    old, new = (
+        {str(ref): mark for ref, mark in all_marks(settings.load("configs/base.py", more)).items()}
+        for more in ([], given)
+    )
+    moved = {name for name in new if old.get(name) != new[name]}
+    assert moved == {"import-faces/verify@lfw", "verify", "publish", "report"}
+
+
+def test_a_set_from_elsewhere_is_known_by_its_name_and_content():
+    def chain(*variants, **data):
+        config = settings.load("configs/base.py", [("recognizer.variants", ",".join(variants))])
+        config.data.update(data)
+        config.synthetic.seed = len(data)
+        verify = graph.STAGES["verify"]
+        return {str(ref): mark for ref, mark in all_marks(config).items()}, marks.hashed_fields(config, verify, "")
+
+    known, fields = chain("original", "set:/a/dcface", "set:/b/dcface")
+    assert {"import-faces/set@dcface", "train-recognizer/dcface", "import-faces/set@dcface-2"} <= set(known)
+    assert known["train-recognizer/dcface"] != known["train-recognizer/dcface-2"]
+    assert fields["recognizer.variants"] == ("original", "set:dcface", "set:dcface-2")  # no place
+    other = chain("original", "set:/a/dcface", "set:/b/dcface", seen_share=0.25)[0]
+    moved = {name for name in known if known[name] != other[name]}
+    # A set from elsewhere has nothing to do with our people.
+    assert "train-recognizer/original" in moved and not [name for name in moved if "dcface" in name]
 
 
 def test_what_a_change_touches():

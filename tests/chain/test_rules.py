@@ -25,6 +25,11 @@ def test_shipped_configs_are_sound(name):
         ({"audit.variants": "mask@75"}, "audit.variants=mask@75: 75 is out of range"),
         ({"teacher.source": "torch:x"}, "onnx:PATH"),
         ({"teacher.source": "onnx:"}, "onnx:PATH"),
+        ({"teacher.more": "onnx:/a,train"}, "teacher.more=train"),
+        ({"teacher.count": "0"}, "greater than 0"),
+        ({"teacher.count": "2", "teacher.source": "onnx:/a"}, "name further ones in teacher.more"),
+        ({"mae.mask_focus": "-1"}, "0 or greater"),
+        ({"mae.shift_share": "1.1"}, "from 0 to 1"),
         ({"mae.mask_ratio": "1.5"}, "between 0 and 1"),
         ({"mae.patch": "9"}, "does not divide data.image_size=112"),
         ({"mae.visible": "196"}, "an image has 196 patches"),
@@ -38,6 +43,31 @@ def test_shipped_configs_are_sound(name):
         ({"reconstruct.composition": "paste"}, "allow_real_pixels"),
         ({"data.seen": "/faces"}, "data.terms is empty"),
         ({"verify.pairs": "/pairs.txt"}, "verify.faces is synthetic"),
+        ({"recognizer.variants": "original,set:"}, "name a folder, a zip or a face set directory, as in set:PATH"),
+        ({"recognizer.variants": "original,seet:/dcface"}, "set:PATH"),
+        (
+            {"audit.variants": "original,set:/dcface"},
+            "audit.variants=set:/dcface: a set from elsewhere has no originals",
+        ),
+        (
+            {"recognizer.variants": "original,set:/dcface", "audit.judges": "recognizer:set:/dcface"},
+            "judges by its weights",
+        ),
+        ({"verify.protocols.cfp_fp.faces": "/cfp"}, "verify.protocols.cfp_fp.pairs is empty, but"),
+        ({"verify.protocols.cfp_fp.pairs": "/cfp"}, "verify.protocols.cfp_fp.faces is empty, but"),
+        (
+            {"verify.protocols.ijbb.faces": "/ijbb", "verify.protocols.ijbb.pairs": "/pairs.txt"},
+            "verify.protocols.ijbb.media is empty",
+        ),
+        (
+            {"verify.protocols.lfw.faces": "synthetic", "verify.protocols.lfw.pairs": "/pairs.txt"},
+            "this protocol has faces of its own",
+        ),
+        (
+            {"verify.protocols.lfw.faces": "/lfw", "verify.protocols.lfw.pairs": "/pairs.txt", "verify.faces": ""},
+            "but verify.faces is empty",
+        ),
+        ({"verify.groups": "/groups.csv", "verify.faces": ""}, "so that nobody is verified"),
         ({"audit.judges": "recognizer:noise"}, "among recognizer.variants"),
         ({"audit.judges": "()"}, "at least one judge"),
         ({"audit.max_gallery": "10"}, "must hold the sources"),
@@ -73,6 +103,15 @@ def test_contradictions_fail_before_any_work(overrides, expected):
     with pytest.raises(FacemaeError) as error:
         rules.check(config)
     assert expected in str(error.value)
+
+
+def test_a_set_from_elsewhere_and_a_whole_protocol_are_sound():
+    given = {
+        "recognizer.variants": "original,set:/x/dcface,set:faces.zip", "verify.groups": "/groups.csv",
+        "verify.protocols.cfp_ff.faces": "/cfp", "verify.protocols.cfp_ff.pairs": "/cfp/Protocol",
+        "verify.protocols.ijbc.faces": "/c", "verify.protocols.ijbc.media": "/m", "verify.protocols.ijbc.pairs": "/p",
+    }  # fmt: skip
+    rules.check(settings.load("configs/base.py", list(given.items())))
 
 
 def test_every_field_with_choices_or_limits_exists():

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from facemae_jax.data.distort import NAMES, Distortion
-from facemae_jax.data.variants import KINDS, STRENGTHS, parse_variant
+from facemae_jax.data.variants import KINDS, STRENGTHS, face_sets, parse_variant, variant_names
 from facemae_jax.types import FacemaeError
 
 
@@ -79,3 +79,28 @@ def test_every_strength_is_a_field_of_its_distortion():
         assert STRENGTHS[kind].field in fields
         weak = Distortion(kind, 112)
         assert repr(weak) != repr(dataclasses.replace(weak, **{STRENGTHS[kind].field: 3}))
+
+
+@pytest.mark.parametrize(
+    ("places", "names"),
+    [
+        (["/a/dcface"], ["dcface"]),
+        (["/a/dcface/"], ["dcface"]),
+        (["/a/dcface/1.0.0"], ["dcface"]),
+        (["/a/DigiFace 1M.zip"], ["DigiFace-1M"]),
+        (["/a/x", "/b/x", "/c/x"], ["x", "x-2", "x-3"]),
+        (["/a/x", "/b/x-2", "/c/x"], ["x", "x-2", "x-3"]),
+        (["/a/mask", "/a/reconstruction"], ["set-mask", "set-reconstruction"]),
+        (["/a/blur@2", "teacher", "../.."], ["blur-2", "set-teacher", "set"]),
+        (["/a/顔"], ["顔"]),
+    ],
+)
+def test_a_set_is_called_after_its_folder(places, names):
+    found = face_sets(["original", *(f"set:{place}" for place in places), "blur@2"])
+    assert list(found.items()) == list(zip(names, places, strict=True))
+
+
+def test_names_keep_the_order_of_the_variants():
+    asked = ("set:/a/x", "original", "set:/b/x", "blur@2")
+    assert variant_names(asked) == ("x", "original", "x-2", "blur@2")
+    assert face_sets(("original", "mask")) == {}

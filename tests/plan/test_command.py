@@ -9,6 +9,7 @@ import pytest
 from plan_help import PEOPLE
 
 from facemae_jax import __main__ as door
+from facemae_jax.chain import command_line
 from facemae_jax.plan.command import FLAGS, help_text, serve
 from facemae_jax.plan.jobs import Faces
 from facemae_jax.types import FacemaeError
@@ -79,7 +80,7 @@ def test_a_config_that_trains_nothing_is_told(tiny, eight):
 def test_help_teaches_and_names_every_flag(eight):
     said = help_text({"eight": eight})
     assert all(f"--{flag}" in said for flag in FLAGS) and "eight" in said and "configs/hardware.py" in said
-    assert FLAGS == door.PLAN_FLAGS
+    assert FLAGS == command_line.PLAN_FLAGS
 
 
 def test_the_door_knows_the_verb(capsys):

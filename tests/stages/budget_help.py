@@ -55,10 +55,10 @@ def settings(**changes):
     return config
 
 
-def made(world, module, name, audited="audit-0", **changes):
+def made(world, module, name, audited="audit-0", painted="reconstruct-0", **changes):
     """Run a stage of this world; gives its directory."""
     config = settings(**changes)
-    given = {"faces": Input(world / "import", SHARED), "reconstruct": Input(world / "reconstruct-0")}
+    given = {"faces": Input(world / "import", SHARED), "reconstruct": Input(world / painted)}
     given |= {"secret": Input(world / "secret"), "audit": Input(world / audited)}
     given |= {name: Input(world / name) for name in ("mae", *JUDGES)}
     asked = set(module.reads(config, "")) | set(module.outside(config, ""))

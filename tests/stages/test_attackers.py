@@ -1,95 +1,26 @@
 """Every attack through the stage: a real MAE without training, real (small) networks of the attackers, a judge of colours."""
 
-import json
-
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from attackers_help import SIZE, VISIBLE, build, given_of, run, settings, toy_frozen
 from training_help import compiled_quickly
 
-from facemae_jax.chain import settings as files
-from facemae_jax.chain.fingerprint import view
-from facemae_jax.checkpoint import save_model
-from facemae_jax.data.face_set import FaceSetWriter, open_face_set
-from facemae_jax.data.images import encode_png
-from facemae_jax.data.synthetic import render
+from facemae_jax.audit.aware_attack import Aware
+from facemae_jax.data.face_set import open_face_set
 from facemae_jax.export.painted_set import Form, attackers_plan, write_painted
 from facemae_jax.export.painter import Painter
 from facemae_jax.mesh import make_mesh
-from facemae_jax.models.frozen import Frozen
-from facemae_jax.models.mae import Mae, MaeConfig
-from facemae_jax.stages import attacks, audit, judges, reconstruct
-from facemae_jax.stages.inputs import SHARED, Input, Inputs
-from facemae_jax.types import Record
+from facemae_jax.stages import attackers, attacks, audit
+from facemae_jax.stages.attack_faces import Protected
+from facemae_jax.stages.inputs import Inputs
 
-SIZE, PATCH, VISIBLE, PEOPLE, IMAGES, LENGTH = 32, 8, 4, 24, 4, 12
-MAE = MaeConfig(SIZE, PATCH, VISIBLE, 32, 1, 2, 16, 1, 2)
-
-
-def toy_frozen(source, **_):
-    """Random projections of the colours of an image's quarters."""
-    weights = np.random.default_rng(0).normal(size=(8 * 8 * 3, LENGTH)).astype(np.float32)
-
-    def apply(params, images_BHWC):
-        small = images_BHWC.reshape(len(images_BHWC), 8, 4, 8, 4, 3).mean(axis=(2, 4))
-        return small.reshape(len(small), -1) @ params["w"]
-
-    return Frozen({"w": weights}, apply, SIZE, LENGTH, f"digest of {source}", "toy")
-
-
-def settings(**changes):
-    config = files.load("configs/base.py")
-    config.data.image_size = SIZE
-    config.mae.update(patch=PATCH, visible=VISIBLE)
-    config.reconstruct.update(batch=1, shard_records=20, encoding="png")
-    config.audit.update(dict(judges=("teacher",), variants=("original", "blur", "reconstruction"), batch=16))
-    config.audit.update(dict(trained_on=("blur", "reconstruction"), attack_images=40, attack_steps=3, attack_batch=8))
-    config.audit.update(dict(membership_masks=2) | changes)
-    return config
+PLAIN = {"retrieval", "reverse", "matching", "set"}
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Imported faces, an MAE, and a reconstruction of the unseen people."""
-    path = tmp_path_factory.mktemp("world")
-    names = [f"Person_{number}" for number in range(PEOPLE)]
-    records = [
-        Record(encode_png(render(n, image, seed=0, size=SIZE)), n, f"{names[n]}/{image}")
-        for n in range(PEOPLE)
-        for image in range(IMAGES)
-    ]
-    writer = FaceSetWriter(
-        path / "import" / "faces" / "1.0.0", name="faces", image_size=SIZE, encoding="png", identity_names=names
-    )
-    writer.write_shard(0, records)
-    writer.finish(len(records))
-    variables = jax.jit(Mae(MAE).init)(
-        jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3)), jnp.arange(VISIBLE, dtype=jnp.int32)[None]
-    )
-    variables["params"]["decoder_pred"]["kernel"] *= 3.0  # a fresh decoder paints grey in grey
-    save_model(path / "mae" / "model", variables, MAE.to_dict() | dict(kind="mae", norm_pix=False))
-    given = dict(
-        faces=Input(path / "import", SHARED), mae=Input(path / "mae"), secret=Input(path / "secret", "private/secret")
-    )
-    (path / "reconstruct").mkdir()
-    with compiled_quickly():
-        reconstruct.run(view(settings(), reconstruct, ""), Inputs(given, path), path / "reconstruct", "")
-    return path
-
-
-def run(world, out, **changes):
-    config = settings(**changes)
-    places = dict(
-        faces=Input(world / "import", SHARED), seen=Input(world / "import", SHARED), unseen=Input(world / "import", SHARED),
-        mae=Input(world / "mae"), reconstruct=Input(world / "reconstruct"), teacher=Input(world / "teacher"),
-    )  # fmt: skip
-    given = {name: places[name] for name in audit.reads(config, "")}
-    out.mkdir(exist_ok=True)
-    with pytest.MonkeyPatch.context() as patch, compiled_quickly():
-        patch.setattr(judges, "load_frozen", toy_frozen)
-        audit.run(view(config, audit, ""), Inputs(given, out.parent), out, "")
-    return json.loads((out / "audit.json").read_text())
+    return build(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +35,11 @@ def test_every_attack_reports(done):
     assert result["attacks"] == list(attacks.ATTACKS)
     (judge,) = result["judges"]
     assert set(judge["variants"]) == {"original", "blur", "reconstruction"}
-    assert set(judge["variants"]["original"]) == {"retrieval", "reverse", "matching"}
-    common = {"retrieval", "reverse", "matching", "fusion", "aware", "inversion"}
+    assert set(judge["variants"]["original"]) == PLAIN
+    common = PLAIN | {"fusion", "aware", "inversion"}
     assert set(judge["variants"]["blur"]) == common
     assert set(judge["variants"]["reconstruction"]) == common | {"linkage"}
-    assert set(result["pixels"]) == {"blur", "reconstruction"}
+    assert set(result["pixels"]) == set(result["set"]) == {"blur", "reconstruction"}
     unseen = result["queries"]
     assert unseen == result["gallery"] > 30
     members = result["membership"]
@@ -140,7 +71,7 @@ def test_the_same_audit_twice_says_the_same(world, done, tmp_path):
 def test_only_what_is_asked_is_run(world, tmp_path):
     result = run(world, tmp_path / "audit", attacks=("fusion",), variants=("original", "blur"), trained_on=())
     assert "pixels" not in result and "membership" not in result
-    assert set(result["judges"][0]["variants"]["blur"]) == {"retrieval", "reverse", "matching", "fusion"}
+    assert set(result["judges"][0]["variants"]["blur"]) == PLAIN | {"fusion"}
 
 
 def test_searching_the_release_with_originals_is_the_other_direction(world, tmp_path):
@@ -184,3 +115,31 @@ def test_attackers_choose_masks_without_the_secret(world, tmp_path):
         seen[place] = [record.image for record in painted]
     assert seen["a"] == seen["c"]
     assert all(left != right for left, right in zip(seen["a"], seen["b"], strict=True))
+
+
+def test_originals_of_seen_people_are_embedded_once_per_judge(world, tmp_path, monkeypatch):
+    seen = []
+
+    def embed(frozen, faces, *, label, **_):
+        seen.append(label)
+        return np.zeros((len(faces), frozen.embedding), np.float32)
+
+    def train_aware(frozen, source, *, given_nE, targets_nE, **_):
+        assert len(given_nE) == len(targets_nE) == len(source.protected) == 40
+        return Aware(lambda faces, transform, given_QE: given_QE, {"used": "plain"})
+
+    monkeypatch.setattr(attackers, "embed", embed)
+    monkeypatch.setattr(attackers, "train_aware", train_aware)
+    config = settings(attacks=("aware",), variants=("blur", "mask"), trained_on=("blur", "mask"))
+    gallery = open_face_set(world / "import" / "faces").subset(np.arange(20))
+    protected = {name: Protected(gallery, None) for name in ("blur", "mask")}
+    others = attackers.Attackers(
+        config, Inputs(given_of(world, config), tmp_path), tmp_path, gallery, np.arange(20), protected
+    )
+    rows = np.random.default_rng(0).normal(size=(20, 12)).astype(np.float32)
+    for name in ("first", "second"):
+        found = others.with_a_judge(toy_frozen("x"), name, rows, {"blur": rows, "mask": rows})
+        assert found["blur"]["aware"]["retrieval"]["same_image"]["queries"] == 20
+    assert sorted(seen) == sorted(
+        f"{judge}: seen people{variant}" for judge in ("first", "second") for variant in ("", ", blur", ", mask")
+    )

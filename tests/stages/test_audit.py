@@ -12,7 +12,7 @@ from facemae_jax.chain import settings as files
 from facemae_jax.chain.fingerprint import view
 from facemae_jax.data.face_set_writer import FaceSetWriter
 from facemae_jax.models.frozen import Frozen
-from facemae_jax.stages import audit, judges
+from facemae_jax.stages import audit, judges, teachers
 from facemae_jax.stages.inputs import SHARED, Input, Inputs, Ref, pick_faces
 from facemae_jax.types import Record
 
@@ -60,7 +60,8 @@ def settings(**changes):
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     """Originals of people who are colour patterns, and a reconstruction whose pictures the test gives."""
-    monkeypatch.setattr(judges, "load_frozen", toy_frozen)
+    for module in (judges, teachers):
+        monkeypatch.setattr(module, "load_frozen", toy_frozen)
     random = np.random.default_rng(0)
     patterns = random.uniform(30, 225, (PEOPLE, SIZE, SIZE, 3))
     labels = np.repeat(np.arange(PEOPLE), IMAGES)
@@ -111,6 +112,42 @@ def test_reconstructions_that_are_copies_are_found_like_the_originals(world, cap
     told = capsys.readouterr().out
     assert "judge recognizer:original (independent of the teacher" in told and "chance" in told
     assert "ceiling" not in told  # it is the row of the originals
+
+
+def test_the_set_is_measured_by_every_judge_with_its_own_threshold(world):
+    """Everybody's images are those of one person: nobody is unique, all are consistent, and nothing differs within a person."""
+    _, result = world(settings(), lambda images: np.repeat(images[:1], len(images), axis=0))
+    cut = []
+    for judge in result["judges"]:
+        same, real = (judge["variants"][name]["set"] for name in ("reconstruction", "original"))
+        assert (same["uniqueness"], same["consistency"], same["classes"]) == (0.0, 1.0, PEOPLE // 2)
+        assert real["uniqueness"] > 0.7 and real["consistency"] > 0.9 and real["far"] == 0.01  # 40 · 36 pairs
+        assert same["threshold"] == real["threshold"]
+        cut.append(real["threshold"])
+    assert cut[0] != cut[1]
+    assert set(result["set"]) == {"blur", "reconstruction"}
+    assert result["set"]["reconstruction"]["ratio"] == 0 < result["set"]["blur"]["ratio"]
+
+
+def test_figures_have_intervals_over_people(world):
+    _, result = world(settings(), lambda images: images)
+    for judge in result["judges"]:
+        assert judge["ceiling"]["same_identity"]["interval"]["map"]
+        for found in judge["variants"].values():
+            for direction in ("retrieval", "reverse"):
+                image = found[direction]["same_image"]
+                low, high = image["interval"]["rank"]["1"]
+                assert low <= image["rank"]["1"] <= high and image["people"] == PEOPLE // 2
+            assert set(found["matching"]["interval"]["tar_at_far"]) == {"0.1", "0.01"}
+
+
+def test_queries_of_one_person_are_audited_without_intervals(world, capsys):
+    _, result = world(settings(audit_max_queries=1, audit_max_gallery=12), lambda images: images)
+    found = result["judges"][0]["variants"]["reconstruction"]
+    assert found["retrieval"]["same_image"]["people"] == 1 and found["matching"]["people"] == 1
+    assert "interval" not in found["retrieval"]["same_image"] and "interval" not in found["matching"]
+    assert found["set"] is None and result["set"]["reconstruction"] is None  # 11 pairs of strangers, one image
+    assert "reconstruction" in capsys.readouterr().out
 
 
 def test_reconstructions_that_have_nothing_of_the_originals_are_found_by_chance(world):

@@ -60,6 +60,23 @@ def test_variants_and_sources_follow_the_config():
     assert import_faces.outside(shared, "faces") == {"source": "a.zip"} and import_faces.reads(shared, "faces") == {}
 
 
+def test_sets_from_elsewhere_are_imported_for_their_recognizers_alone():
+    def config(**fields):
+        return load("configs/base.py", [("recognizer.variants", "original,set:a/dcface,set:b/dcface"), *fields.items()])
+
+    assert import_faces.variants(config()) == ("faces", "verify", "set@dcface", "set@dcface-2")
+    assert import_faces.outside(config(), "set@dcface-2") == {"source": "b/dcface"}
+    assert import_faces.variants(config(**{"recognizer.faces": "/mine"})) == ("faces", "verify")
+
+
+def test_people_with_few_images_are_left_out_of_training_and_not_of_protocols(tmp_path):
+    source = fill(tmp_path / "in", people(3) | {"lonely/0.jpg": picture(99)})
+    for variant, left in (("set@dcface", 1), ("verify@lfw", 0)):
+        run(tmp_path / variant, source, variant, **{"data.min_images": 2})
+        report = json.loads((tmp_path / variant / "report.json").read_text())
+        assert report["left_out"]["identities"] == left and report["variant"] == variant and "split" not in report
+
+
 def test_folder_is_imported_split_and_told(tmp_path, capsys):
     images = people(5) | {
         "p00/2.png": picture(99, "PNG", 40),

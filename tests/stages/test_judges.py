@@ -5,7 +5,7 @@ import pytest
 
 from facemae_jax.chain import settings
 from facemae_jax.models.frozen import Frozen
-from facemae_jax.stages import judges
+from facemae_jax.stages import judges, teachers
 from facemae_jax.stages.inputs import Input, Inputs, Ref
 from facemae_jax.stages.judges import Judge
 from facemae_jax.types import FacemaeError
@@ -46,13 +46,16 @@ def test_where_weights_come_from():
     assert judges.outside(c) == {"judge-2": "onnx:/j.onnx"}
     c = config("recognizer:original")
     assert "teacher" not in judges.reads(c, teacher=False) and "teacher" in judges.reads(c, teacher=True)
+    c.teacher.count = 2
+    assert "teacher-2" not in judges.reads(c, teacher=False) and "teacher-2" in judges.reads(c, teacher=True)
     c = config("teacher", source="checkpoint:/t")
     assert judges.reads(c, teacher=True) == {} and judges.outside(c) == {"teacher": "checkpoint:/t"}
 
 
 def test_a_judge_is_loaded_with_its_own_input_settings(monkeypatch):
     asked = []
-    monkeypatch.setattr(judges, "load_frozen", lambda source, **settings: asked.append((source, settings)))
+    for module in (judges, teachers):
+        monkeypatch.setattr(module, "load_frozen", lambda source, **settings: asked.append((source, settings)))
     c = config("teacher", "onnx:/j.onnx", "recognizer:mask", source="onnx:/t.onnx")
     c.teacher.input_range, c.teacher.colour_order, c.audit.judge_input_range = "bytes", "bgr", "zero_one"
     places = {"teacher": "/t.onnx", "judge-1": "/j.onnx", "recognizer:mask": "/r"}
@@ -81,9 +84,9 @@ def test_names_hold_no_path_and_are_told_apart():
 def test_independence_must_be_shown():
     taught = frozen("t")._replace(params={"w": np.arange(3.0)})
 
-    def independent(kind, rest="", digest="x", weights=2.0, teacher=taught, here=True):
+    def independent(kind, rest="", digest="x", weights=2.0, guides=(taught,), here=True):
         looked = frozen(digest)._replace(params={"w": np.full(3, weights)})
-        return judges.independence(Judge(kind, rest, ""), looked, teacher, mae_trained_here=here)
+        return judges.independence(Judge(kind, rest, ""), looked, guides, mae_trained_here=here)
 
     assert not independent("teacher").independent
     assert not independent("onnx", digest="t").independent  # the teacher's weights under another name
@@ -91,7 +94,12 @@ def test_independence_must_be_shown():
     assert not independent("recognizer", "reconstruction").independent
     assert not independent("onnx", here=False).independent  # nobody knows who taught that MAE
     assert independent("onnx").independent
-    assert independent("onnx", teacher=None).independent
+    assert independent("onnx", guides=()).independent
+    other = frozen("o")._replace(params={"w": np.zeros(3)})
+    assert not independent(
+        "onnx", weights=np.arange(3.0), guides=(other, taught)
+    ).independent  # any of several teachers
+    assert independent("onnx", guides=(other, taught)).independent
     assert independent("recognizer", "original").independent
     assert independent("recognizer", "original", here=False).independent
     assert "inside knowledge" in independent("recognizer", "original").reason

@@ -21,7 +21,7 @@ from facemae_jax.export.release import read_or_make_secret, release_key, sealed
 from facemae_jax.metrics.verification import verification
 from facemae_jax.models.frozen import Frozen
 from facemae_jax.models.mae import Mae, MaeConfig
-from facemae_jax.stages import audit, judges, publish, reconstruct
+from facemae_jax.stages import audit, judges, publish, reconstruct, teachers
 from facemae_jax.stages.inputs import SHARED, Input, Inputs, Ref
 from facemae_jax.train.mae_task import MaeLoss
 from facemae_jax.types import FacemaeError, Record
@@ -77,7 +77,8 @@ def world(tmp_path_factory):
     for composition in ("full", "paste"):
         made(path, reconstruct, f"reconstruct-{composition}", reconstruct_composition=composition)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judges, "load_frozen", toy_frozen)
+        for module in (judges, teachers):
+            patch.setattr(module, "load_frozen", toy_frozen)
         made(path, audit, "audit-0")
     same, fold, random = np.tile([True, False], 60), np.repeat(np.arange(3), 40), np.random.default_rng(0)
     rows = [
@@ -153,7 +154,7 @@ def test_metadata_tell_how_it_was_made(world, released):
     assert (found["visible_patches"], found["patches"]) == (4, 16)
     assert (found["images"], found["identities"]) == (17, 6)
     assert found["images_per_identity"] == dict(min=2, median=3.0, max=3)
-    assert found["loss_weights"] == "pixel 1, irm 2, feature 0, unlink 0; relations: cosine, group 0"
+    assert found["loss_weights"] == "pixel 1, irm 2, feature 0, unlink 0, shift 0; relations: cosine, group 0"
     assert found["model"] == "encoder 1 × 32, decoder 1 × 16" and found["terms"] == "For research alone."
     assert set(found["software"]) == {"jax", "flax", "optax", "numpy", "simplejpeg"}
     assert found["software"]["jax"] == jax.__version__

@@ -5,7 +5,6 @@ import pytest
 from budget_help import (
     JUDGES,
     budget,
-    build,
     first_painted,
     look,
     made,
@@ -13,28 +12,20 @@ from budget_help import (
     records,
     settings,
     told,
-    toy_frozen,
     version,
 )
 
 from facemae_jax.chain.fingerprint import view
 from facemae_jax.export.release import mask_seeds
-from facemae_jax.stages import judges, publish
+from facemae_jax.stages import publish
 from facemae_jax.stages.inputs import SHARED, Input, Inputs
 from facemae_jax.stages.publish_repaint import round_key
 from facemae_jax.types import FacemaeError
 
 
-@pytest.fixture(scope="module", autouse=True)
-def toy_judges():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judges, "load_frozen", toy_frozen)
-        yield
-
-
 @pytest.fixture(scope="module")
-def world(tmp_path_factory, toy_judges):
-    return build(tmp_path_factory.mktemp("budget"))
+def world(toy_release):
+    return toy_release
 
 
 RESAMPLE = dict(publish__on_excess="resample", publish__resample_rounds=8)
@@ -95,15 +86,6 @@ def test_every_round_has_masks_of_its_own():
     ]
     assert len({row.tobytes() for part in seeds for row in part}) == 10
     assert (mask_seeds(round_key(b"key", 2), keys) == seeds[2]).all()
-
-
-def test_resampling_in_vain_is_refused_and_says_how_far_it_came(world):
-    with pytest.raises(FacemaeError, match="nothing is published") as error:
-        made(world, publish, "in-vain", **budget(limit=0.02), publish__on_excess="resample", publish__resample_rounds=2)
-    before = 100 * rank_1(world, first_painted(world), "teacher")
-    for words in ("images again in 2 rounds", f"teacher came from {before:.1f} %", "publish.resample_rounds"):
-        assert words in str(error.value), words
-    assert not (world / "in-vain" / "release").exists() and not (world / "in-vain" / "repainted").exists()
 
 
 def test_one_process_looks_at_images(world, monkeypatch):

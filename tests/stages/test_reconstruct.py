@@ -127,7 +127,7 @@ def test_the_summary_is_kept_for_the_card(done):
     assert summary == json.loads((out / "reconstruct.json").read_text())
     assert summary == dict(
         images=16, identities=4, composition="full", image_size=SIZE, patch=PATCH, patches=16, visible=4,
-        visible_share=0.25, real_pixel_share=0.0,
+        visible_share=0.25, mask_focus=0.0, real_pixel_share=0.0,
     )  # fmt: skip
 
 

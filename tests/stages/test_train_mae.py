@@ -12,7 +12,7 @@ from facemae_jax.checkpoint import load_model, model_digest, save_model
 from facemae_jax.models import vit
 from facemae_jax.models.frozen import Frozen
 from facemae_jax.models.mae import Mae, MaeConfig
-from facemae_jax.stages import train_mae
+from facemae_jax.stages import teachers, train_mae
 from facemae_jax.stages.inputs import SHARED, Input, Ref
 from facemae_jax.train.mae_task import MaeLoss
 from facemae_jax.types import FacemaeError
@@ -44,26 +44,28 @@ def born(config, seed=9):
 def test_it_trains_under_every_loss_and_the_model_says_how_it_was_made(tmp_path, monkeypatch, faces, capsys):
     write_recognizer(tmp_path / "teacher")
     weights = dict(mae__pixel_weight=0.5, mae__feature_weight=0.1, mae__unlink_weight=0.25, mae__unlink_margin=-0.4)
+    weights |= dict(mae__shift_weight=0.3, mae__shift_share=0.4, mae__mask_focus=1.5)
     changes = dict(mae__relation_from=0.0, irm__group="4", irm__kind="euclidean")
     config = settings(monkeypatch, mae__scan=True, **weights, **changes)
     out = tmp_path / "train-mae-00000000"
     summary = run_stage(train_mae, config, {"faces": faces, "teacher": tmp_path / "teacher"}, out)
     told = metrics(out)
-    terms = {"pixel", "cosine", "irm", "feature", "unlink"}
+    terms = {"pixel", "cosine", "irm", "feature", "unlink", "shift"}
     assert [set(line) for line in told] == [{"step", "loss", "grad_norm"} | terms] * 2
-    weighted = dict(pixel=0.5, irm=2.0, feature=0.1, unlink=0.25)
+    weighted = dict(pixel=0.5, irm=2.0, feature=0.1, unlink=0.25, shift=0.3)
     assert told[1]["loss"] == pytest.approx(sum(weight * told[1][name] for name, weight in weighted.items()), rel=1e-5)
 
     variables, description = load_model(out)
     loss = dict(
-        pixel_weight=0.5, irm_weight=2.0, feature_weight=0.1, unlink_weight=0.25, unlink_margin=-0.4,
+        pixel_weight=0.5, irm_weight=2.0, feature_weight=0.1, unlink_weight=0.25, unlink_margin=-0.4, shift_weight=0.3,
         irm_kind="euclidean", irm_group=4, irm_form="rows", irm_chunk=0, norm_pix=False,
     )  # fmt: skip
     sizes = dict(
         image_size=SIZE, patch=4, visible=4, width=16, depth=1, heads=2, decoder_width=16, decoder_depth=1,
         decoder_heads=2, dtype="float32", remat=False, scan=True, remat_keep="nothing",
+        mask_focus=1.5,
     )  # fmt: skip
-    made = dict(kind="mae", mask_ratio=0.75, seed=0, teacher="tiny")
+    made = dict(kind="mae", mask_ratio=0.75, seed=0, teacher="tiny", shift_share=0.4)
     assert description == sizes | loss | made
     # What is saved can paint, without the stacked layers of scan, and has nothing of the teacher.
     model = Mae(dataclasses.replace(MaeConfig.from_dict(description), scan=False))
@@ -198,10 +200,10 @@ def test_how_the_teacher_is_loaded(tmp_path, monkeypatch, faces, source):
         return Frozen({"w": np.ones(1)}, lambda params, images: images, None, 4, "digest", "frozen")
 
     def fit(**given):
-        assert given["tasks"][-1][1].frozen == {"w": np.ones(1)}
+        assert given["tasks"][-1][1].frozen == (({"w": np.ones(1)}, None),)
         raise InterruptedError
 
-    monkeypatch.setattr(train_mae, "load_frozen", load)
+    monkeypatch.setattr(teachers, "load_frozen", load)
     monkeypatch.setattr(train_mae, "fit", fit)
     changes = dict(teacher__source=source, teacher__input_range="bytes", teacher__colour_order="bgr")
     with pytest.raises(InterruptedError):
@@ -226,7 +228,7 @@ def test_what_it_reads(monkeypatch):
     for source in ("train", "onnx:/t.onnx"):
         config = settings(monkeypatch, mae__irm_weight=0.0, teacher__source=source)
         assert set(train_mae.reads(config, "")) == {"faces"} and train_mae.outside(config, "") == {}
-        for weight in ("feature_weight", "unlink_weight"):
+        for weight in ("feature_weight", "unlink_weight", "shift_weight"):
             config = settings(monkeypatch, mae__irm_weight=0.0, teacher__source=source, **{f"mae__{weight}": 1.0})
             assert "teacher" in train_mae.reads(config, "") | train_mae.outside(config, "")
     config = settings(monkeypatch, data__unseen="/x", teacher__source="onnx:/t.onnx", mae__optim__init_from="/weights")

@@ -89,6 +89,17 @@ def test_own_faces_are_taken_as_they_are(tmp_path, monkeypatch, asked):
     assert len(asked[0]["faces"]) == 12 and asked[0]["transform"] is None and asked[0]["label"] == "faces"
 
 
+def test_a_set_from_elsewhere_is_taken_whole_and_as_it_is(tmp_path, monkeypatch, asked):
+    config = settings(monkeypatch, recognizer__variants=("original", "set:/x/dcface", "set:/y/dcface"))
+    assert train_recognizer.variants(config) == ("original", "dcface", "dcface-2")
+    assert train_recognizer.reads(config, "dcface-2") == {"faces": Ref("import-faces", "set@dcface-2")}
+    assert train_recognizer.outside(config, "dcface") == {}
+    given = {"faces": Input(write_faces(tmp_path / "import", people=5, images=3), "set@dcface-2")}
+    run_stage(train_recognizer, config, given, tmp_path / "out", "dcface-2")
+    (call,) = asked
+    assert len(call["faces"]) == 15 and call["transform"] is None and call["label"] == "dcface-2"
+
+
 def test_it_trains_on_a_variant_and_names_the_model_by_it(tmp_path, monkeypatch):
     config = settings(monkeypatch)
     given = {"faces": Input(write_faces(tmp_path / "import", PEOPLE, IMAGES), SHARED)}

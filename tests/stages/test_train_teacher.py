@@ -6,6 +6,7 @@ from facemae_jax.checkpoint import load_model
 from facemae_jax.data.split import split_identities
 from facemae_jax.stages import train_teacher
 from facemae_jax.stages.inputs import SHARED, Input, Ref
+from facemae_jax.stages.teachers import TEACHER_SEEDS
 from facemae_jax.types import FacemaeError
 
 
@@ -25,6 +26,17 @@ def test_it_learns_from_the_seen_people_alone(tmp_path, monkeypatch, asked):
     assert 0 < len(call["faces"]) < 32
     assert call["section"].embedding == 12 and (call["label"], call["field"]) == ("teacher", "teacher")
     assert call["out"] == out and "transform" not in call
+
+
+def test_several_teachers_differ_by_their_seeds_alone(tmp_path, monkeypatch, asked):
+    config = settings(monkeypatch, seed=3, teacher__count=3)
+    assert train_teacher.variants(config) == ("", "2", "3")
+    given = {"faces": Input(write_faces(tmp_path / "import", people=8, images=2), SHARED)}
+    for variant in train_teacher.variants(config):
+        run_stage(train_teacher, config, given, tmp_path / "out", variant)
+    assert [call["seed"] for call in asked] == [3, 3 * TEACHER_SEEDS + 2, 3 * TEACHER_SEEDS + 3]
+    assert [call["label"] for call in asked] == ["teacher", "teacher-2", "teacher-3"]
+    assert config.seed == 3 and len({repr(call["section"]) for call in asked}) == 1
 
 
 def test_a_face_set_of_its_own_is_seen_whole(tmp_path, monkeypatch, asked):

@@ -113,7 +113,7 @@ def handed_on(monkeypatch, stage):
     calls = []
 
     def note(config, section, faces, out, **more):
-        calls.append(dict(section=section, faces=faces, out=out, **more))
+        calls.append(dict(seed=config.seed, section=section, faces=faces, out=out, **more))
         return {"noted": True}
 
     monkeypatch.setattr(stage, "train_recognizer", note)

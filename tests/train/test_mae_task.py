@@ -1,33 +1,38 @@
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_tasks import MAE, ROWS, Painter, faces, mesh_of, teacher
+from tiny_tasks import EMBEDDING, MAE, ROWS, Painter, faces, mesh_of, teacher
 
 from facemae_jax.keys import image_keys, keys_for
 from facemae_jax.losses.relation import relation_loss
+from facemae_jax.losses.shift import Shift, shift_loss
 from facemae_jax.mesh import put_batch
 from facemae_jax.models.masking import patchify, random_mask
 from facemae_jax.models.scaling import to_unit
 from facemae_jax.train import mae_task as module
-from facemae_jax.train.mae_task import MaeLoss, mae_task
+from facemae_jax.train.mae_task import Guide, MaeLoss, mae_task
 from facemae_jax.types import FacemaeError
 
-EVERYTHING = MaeLoss(pixel_weight=0.5, irm_weight=2.0, feature_weight=0.3, unlink_weight=0.7, unlink_margin=-0.2)
+EVERYTHING = MaeLoss(
+    pixel_weight=0.5, irm_weight=2.0, feature_weight=0.3, unlink_weight=0.7, unlink_margin=-0.2, shift_weight=0.4
+)
+SHIFT = Shift(np.full(EMBEDDING, 0.1, np.float32), np.diag(np.resize([1.0, -1.0], EMBEDDING)).astype(np.float32))
 
 
 @functools.cache
 def params():
-    return jax.jit(mae_task(Painter(), MaeLoss(), teacher=None, mesh=mesh_of("8x1")).init)(jax.random.key(0))["params"]
+    return jax.jit(mae_task(Painter(), MaeLoss(), mesh=mesh_of("8x1")).init)(jax.random.key(0))["params"]
 
 
 @functools.cache
 def value(loss):
     """(loss, metrics, gradients) on all devices."""
     mesh = mesh_of("8x1")
-    task = mae_task(Painter(), loss, teacher=teacher() if loss.needs_teacher else None, mesh=mesh)
+    task = mae_task(Painter(), loss, guides=[Guide(teacher(), SHIFT)] if loss.needs_teacher else [], mesh=mesh)
     run = jax.jit(jax.value_and_grad(task.loss, has_aux=True))
     keys = keys_for(0, 0, task.key_names)
     (total, (metrics, extra)), grads = run(params(), {"kept": 1.0}, task.frozen, put_batch(mesh, faces()), keys)
@@ -51,10 +56,9 @@ def by_hand():
 
 def test_the_total_is_the_weighted_sum_of_its_terms():
     total, metrics, _ = value(EVERYTHING)
-    assert set(metrics) == {"pixel", "irm", "feature", "unlink", "cosine"}
-    assert total == pytest.approx(
-        0.5 * metrics["pixel"] + 2.0 * metrics["irm"] + 0.3 * metrics["feature"] + 0.7 * metrics["unlink"], rel=1e-6
-    )
+    assert set(metrics) == {"pixel", "irm", "feature", "unlink", "shift", "cosine"}
+    weights = dict(pixel=0.5, irm=2.0, feature=0.3, unlink=0.7, shift=0.4)
+    assert total == pytest.approx(sum(weight * metrics[name] for name, weight in weights.items()), rel=1e-6)
     images, painted, real, mine = by_hand()
     cosines = np.sum(np.asarray(real) * np.asarray(mine), axis=1)
     expected = dict(
@@ -62,6 +66,7 @@ def test_the_total_is_the_weighted_sum_of_its_terms():
         irm=float(relation_loss(real, mine)),
         feature=np.mean(1 - cosines),
         unlink=np.mean(np.maximum(cosines + 0.2, 0)),
+        shift=float(np.mean(shift_loss(real, mine, SHIFT))),
         cosine=np.mean(cosines),
     )
     assert metrics == pytest.approx(expected, rel=1e-4)
@@ -75,6 +80,7 @@ def test_the_total_is_the_weighted_sum_of_its_terms():
         (MaeLoss(irm_weight=1.0), {"irm", "cosine"}),
         (MaeLoss(feature_weight=1.0), {"feature", "cosine"}),
         (MaeLoss(unlink_weight=1.0, unlink_margin=-0.2), {"unlink", "cosine"}),
+        (MaeLoss(shift_weight=1.0), {"shift", "cosine"}),
     ],
 )
 def test_a_term_of_weight_0_is_not_computed_and_every_other_moves_the_loss(loss, terms):
@@ -92,7 +98,7 @@ def test_without_a_weight_for_it_the_teacher_is_not_asked_and_not_carried():
         raise AssertionError("the teacher was asked")
 
     mesh = mesh_of("8x1")
-    task = mae_task(Painter(), MaeLoss(), teacher=teacher()._replace(apply=refuse), mesh=mesh)
+    task = mae_task(Painter(), MaeLoss(), guides=[Guide(teacher()._replace(apply=refuse))], mesh=mesh)
     assert task.frozen == ()
     jax.eval_shape(task.loss, params(), {}, (), put_batch(mesh, faces()), keys_for(0, 0, task.key_names))
 
@@ -137,7 +143,7 @@ def test_the_teacher_gets_no_gradient_through_the_real_images():
     """The real embeddings are a target: the gradient is the one that takes them as constants."""
     mesh = mesh_of("8x1")
     frozen = teacher()
-    task = mae_task(Painter(), EVERYTHING._replace(pixel_weight=0.0), teacher=frozen, mesh=mesh)
+    task = mae_task(Painter(), EVERYTHING._replace(pixel_weight=0.0), guides=[Guide(frozen, SHIFT)], mesh=mesh)
     batch, keys = put_batch(mesh, faces()), keys_for(0, 0, ("mask",))
     images, painted, real, _ = by_hand()
 
@@ -145,16 +151,38 @@ def test_the_teacher_gets_no_gradient_through_the_real_images():
         """The terms by hand, with the real embeddings as a constant."""
         mine = frozen.apply({"w": w}, painted)
         cosine = jnp.sum(real_BE * mine, axis=1)
-        return (
-            2.0 * relation_loss(real_BE, mine) + 0.3 * jnp.mean(1 - cosine) + 0.7 * jnp.mean(jax.nn.relu(cosine + 0.2))
-        )
+        single = 0.3 * (1 - cosine) + 0.7 * jax.nn.relu(cosine + 0.2) + 0.4 * shift_loss(real_BE, mine, SHIFT)
+        return 2.0 * relation_loss(real_BE, mine) + jnp.mean(single)
 
     expected = jax.jit(jax.grad(loss))(jnp.asarray(frozen.params["w"]), real)
-    found = jax.jit(jax.grad(lambda w: task.loss(params(), {}, {"w": w}, batch, keys)[0]))(frozen.params["w"])
+    found = jax.jit(jax.grad(lambda w: task.loss(params(), {}, (({"w": w}, SHIFT),), batch, keys)[0]))(
+        frozen.params["w"]
+    )
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def masks(mesh_name, seed, step, batch):
+def test_with_several_teachers_every_term_is_their_mean():
+    mesh = mesh_of("8x1")
+    one = teacher()
+    other = one._replace(params={"w": one.params["w"][::-1].copy()})
+    away = Shift(-SHIFT.mean_E, SHIFT.map_EE)
+
+    def metrics(*guides):
+        task = mae_task(Painter(), EVERYTHING, guides=guides, mesh=mesh)
+        batch, keys = put_batch(mesh, faces()), keys_for(0, 0, ("mask",))
+        total, (parts, _) = jax.jit(task.loss)(params(), {}, task.frozen, batch, keys)
+        return {"total": float(total)} | {name: float(part) for name, part in parts.items()}
+
+    first, second, both = (
+        metrics(Guide(one, SHIFT)),
+        metrics(Guide(other, away)),
+        metrics(Guide(one, SHIFT), Guide(other, away)),
+    )
+    assert both == pytest.approx({name: (first[name] + second[name]) / 2 for name in first}, rel=1e-5)
+    assert all(abs(first[name] - second[name]) > 1e-4 for name in first if name != "pixel")
+
+
+def masks(mesh_name, seed, step, batch, config=MAE):
     """The patches that the model is shown."""
     mesh, seen = mesh_of(mesh_name), []
 
@@ -163,7 +191,7 @@ def masks(mesh_name, seed, step, batch):
             seen.append(visible_BV)
             return super().apply(variables, images_BHWC, visible_BV)
 
-    task = mae_task(Spy(), MaeLoss(), teacher=None, mesh=mesh)
+    task = mae_task(Spy(config), MaeLoss(), mesh=mesh)
 
     def told(batch):
         task.loss(params(), {}, (), batch, keys_for(seed, step, task.key_names))
@@ -186,10 +214,18 @@ def test_masks_follow_from_seed_step_and_position_alone():
         assert (masks("8x1", seed, step, faces()) != plain).any()
 
 
+def test_a_focus_of_the_masks_is_that_of_the_model():
+    focused = dataclasses.replace(MAE, mask_focus=4.0)
+    keys = image_keys(keys_for(5, 7, ("mask",))["mask"], ROWS)
+    expected = random_mask(keys, patches=MAE.patches, visible=MAE.visible, focus=4.0).visible_BV
+    np.testing.assert_array_equal(masks("8x1", 5, 7, faces(), focused), expected)
+    assert (masks("8x1", 5, 7, faces()) != expected).any()
+
+
 def test_a_loss_that_compares_embeddings_needs_a_teacher():
-    for name in ("irm_weight", "feature_weight", "unlink_weight"):
+    for name in ("irm_weight", "feature_weight", "unlink_weight", "shift_weight"):
         with pytest.raises(FacemaeError, match="mae.irm_weight, .* give a teacher"):
-            mae_task(Painter(), MaeLoss(**{name: 1.0}), teacher=None, mesh=mesh_of("8x1"))
+            mae_task(Painter(), MaeLoss(**{name: 1.0}), mesh=mesh_of("8x1"))
 
 
 def test_the_phase_before_the_teacher_joins_has_pixels_alone():

@@ -15,7 +15,7 @@ from facemae_jax.mesh import AXES, put_batch
 from facemae_jax.models.mae import Mae
 from facemae_jax.models.scaling import to_unit
 from facemae_jax.train import step as steps
-from facemae_jax.train.mae_task import MaeLoss, mae_task
+from facemae_jax.train.mae_task import Guide, MaeLoss, mae_task
 from facemae_jax.train.step import abstract_state, init_state, make_train_step
 from facemae_jax.train.task import Task
 from facemae_jax.types import FacemaeError
@@ -26,7 +26,7 @@ SEED = 3
 
 
 def painted(mesh, group):
-    return mae_task(Mae(MAE, mesh), MaeLoss(irm_weight=2.0, irm_group=group), teacher=teacher(), mesh=mesh)
+    return mae_task(Mae(MAE, mesh), MaeLoss(irm_weight=2.0, irm_group=group), guides=[Guide(teacher())], mesh=mesh)
 
 
 TASKS = {
@@ -203,7 +203,7 @@ def accumulated(loss, accumulate, mesh_name="8x1", rows=2 * ROWS):
     """One step with every patch visible, so that no mask tells a micro-batch from a batch."""
     mesh = mesh_of(mesh_name)
     model = Painter(MAE.__class__(**(MAE.to_dict() | {"visible": MAE.patches})))
-    task = mae_task(model, loss, teacher=teacher(), mesh=mesh)
+    task = mae_task(model, loss, guides=[Guide(teacher())], mesh=mesh)
     state = init_state(task, SGD, mesh=mesh, seed=SEED)
     born = numpied(state.params)
     step = make_train_step(task, SGD, mesh=mesh, seed=SEED, accumulate=accumulate)
