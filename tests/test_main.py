@@ -15,14 +15,6 @@ from facemae_jax.types import FacemaeError
 VERBS = [*graph.STAGES, "run"]
 
 
-def test_settings_may_stand_before_and_after():
-    call = door.read_command(
-        ["--config.seed=3", "run", "--config", "configs/demo.py", "--workdir=w", "--config.mae.patch", "4"], VERBS
-    )
-    assert (call.verb, call.spec, str(call.workdir)) == ("run", "configs/demo.py", "w")
-    assert call.overrides == [("seed", "3"), ("mae.patch", "4")]
-
-
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -43,12 +35,6 @@ def test_a_wrong_command_line_is_told_in_one_sentence(arguments, expected, capsy
     assert door.main(arguments) == 2
     said = capsys.readouterr().err
     assert expected in said and said.startswith("error: ") and "Traceback" not in said
-
-
-def test_runs_to_compare_follow_as_words():
-    call = door.read_command(["report", "--compare", "a", "b", "c", "--out", "page.html"], VERBS)
-    assert call.places == ("a", "b", "c") and call.own["out"] == "page.html"
-    assert door.read_command(["report", "--config=x", "--workdir=y"], VERBS).places == ()
 
 
 def test_help_names_every_verb_and_every_setting(capsys):
