@@ -24,6 +24,8 @@ from facemae_jax.data.synthetic import render
 from facemae_jax.export import release
 from facemae_jax.models.masking import hidden_pixels, random_mask
 
+pytestmark = pytest.mark.slow  # a training and a whole chain come before the first test
+
 SIZE, PATCH, PATCHES, VISIBLE = 32, 8, 16, 4
 NAMES = ("Zoë Ångström", "Mario_Rossi", "山田太郎", "Xaver Quibble", "Ottilie_Vandermeer", "Ng_Example")
 IMAGES = 3
@@ -144,7 +146,7 @@ def test_no_name_and_no_path_is_in_any_byte(published, people):
         assert [name for name, text in texts.items() if word.casefold() in text] == []
 
 
-@pytest.mark.parametrize("composition", ["full", pytest.param("paste", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("composition", ["full", "paste"])
 def test_hidden_pixels_never_reach_the_release(composition, deploy, people, secret, tmp_path):
     pasted = (f"--config.reconstruct.composition={composition}", "--config.publish.allow_real_pixels=True")
     before = publish(deploy(people, tmp_path / "before", *pasted))
@@ -192,7 +194,6 @@ def test_real_pixels_are_not_published_unless_that_is_said(deploy, people, tmp_p
     assert "publish.allow_real_pixels=True" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_an_export_killed_and_started_again_gives_the_same_bytes(published, deploy, people, tmp_path):
     arguments = deploy(people, tmp_path)
     for verb in ("import-faces", "train-mae"):

@@ -16,6 +16,8 @@ import time
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow  # two runs of two processes come before the first test
+
 # With Adam, large margins or tiny batches a last bit grows tenfold in some steps, on one device as on many: so plain SGD.
 # Recognizers and relations over several processes: launch/local_pod.sh.
 MILD = (
@@ -119,7 +121,6 @@ def test_the_curve_is_that_of_one_device(alone, pod):
     assert len(one) > 50 and one[0]["loss"] > one[-1]["loss"] + 0.05
 
 
-@pytest.mark.slow
 def test_the_survivor_of_a_killed_process_ends(tiny, tmp_path):
     processes = start(2, 1, VERBS[:2], tmp_path, tiny)
     wait_for("train-mae-*/checkpoints/4/_CHECKPOINT_METADATA", tmp_path, processes)
@@ -148,7 +149,6 @@ def test_only_the_first_process_tells(pod):
     assert "done in" in first and not said and "images/s" not in err
 
 
-@pytest.mark.slow
 def test_a_signal_to_one_process_stops_all_after_the_same_step(tiny, alone, tmp_path):
     shutil.copytree(alone / "import-faces", tmp_path / "import-faces")
     processes = start(2, 1, ["train-mae"], tmp_path, tiny, "--config.mae.optim.save_every=1000")
