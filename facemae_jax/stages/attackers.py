@@ -1,12 +1,13 @@
 """The further attacks of an audit, those with a recognizer and those without: who gets which images, and what is found.
 
 Each attack is one file in ``facemae_jax.audit``; the attackers' faces are in ``stages.attack_faces``. All that is painted or trained lies in the
-stage's ``attackers`` folder, which the audit takes away at its end.
+stage's ``attackers`` folder, which the audit takes away at its end. Figures against distortions are remembered (``stages.attack_memory``).
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from facemae_jax.mesh import make_mesh
 from facemae_jax.models.frozen import Frozen
 from facemae_jax.models.mae import Mae
 from facemae_jax.processes import barrier, first
+from facemae_jax.stages import attack_memory
 from facemae_jax.stages.attack_faces import AttackFaces, Protected
 from facemae_jax.stages.attack_looks import decoded, looks
+from facemae_jax.stages.attack_memory import remembered
 from facemae_jax.stages.inputs import Inputs
 from facemae_jax.stages.train_recognizer import RECONSTRUCTION
 
@@ -62,6 +65,7 @@ class Attackers:
         self.mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
         self.threads, self.seed, self.batch = config.data.threads, config.audit.seed, config.audit.batch
         self.faces = AttackFaces(config, inputs, self.folder, gallery.subset(sources_Q), protected)
+        self.memory = inputs.workdir / "private" / attack_memory.FOLDER
         self._inverters: dict[str, Any] = {}
         self._truth: dict[str, Any] = dict(sources_Q=sources_Q, labels_G=gallery.labels_n)
 
@@ -94,11 +98,29 @@ class Attackers:
             seen = Protected(self.faces.sample("seen"), None)
             seen_nE = self._embed(frozen, seen, f"{name}: seen people")
             for variant in trained_on:
-                found[variant]["aware"] = self._aware(frozen, name, variant, gallery_GE, queries[variant], seen_nE)
+
+                def aware(variant: str = variant) -> dict[str, Any]:
+                    return self._aware(frozen, name, variant, gallery_GE, queries[variant], seen_nE)
+
+                found[variant]["aware"] = self._once("aware", frozen, variant, aware)
         if "inversion" in self.attacks:
             for variant in trained_on:
-                found[variant]["inversion"] = self._inversion(frozen, name, variant, gallery_GE)
+
+                def inversion(variant: str = variant) -> dict[str, Any]:
+                    return self._inversion(frozen, name, variant, gallery_GE)
+
+                found[variant]["inversion"] = self._once("inversion", frozen, variant, inversion)
         return found
+
+    def _once(self, kind: str, frozen: Frozen, variant: str, attack: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """An attack on a distortion comes from memory where it was run before, on the same faces and by the same judge."""
+        if variant == RECONSTRUCTION:
+            return attack()
+        images, transform = self.protected[variant]
+        seen = self.faces.pairs(variant).seen
+        where = [self.gallery.digest, images.digest, repr(transform), self.sources_Q.tolist()]
+        learned = [seen.digest(), self._start(frozen), repr(self._optim()), self.seed, self.batch]
+        return remembered(self.memory, [kind, frozen.digest, *where, *learned], attack)
 
     def leave(self) -> None:
         """Take away what was painted and trained; all processes call."""
