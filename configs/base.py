@@ -187,6 +187,7 @@ def get_config() -> ConfigDict:
             shift_weight=0.0,  # of 1 − s(e)·ê: to where a fixed isometry s of the teacher's space puts the own source
             shift_share=0.5,  # of the variance of real embeddings that s turns round: 0 = nothing moves, 1 = to the far side of the mean
             relation_from=0.8,  # share of the steps trained with the pixel loss alone before the teacher joins
+            keep_pixels=True,  # keep the state after that share (a checkpoint more on disk), for runs of other losses to go on from
             augment=augment(crop=1.0),
             optim=optim(epochs=200.0, warmup=0.05),
         )

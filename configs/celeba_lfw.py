@@ -3,7 +3,8 @@
     python -m facemae_jax run --config=configs/celeba_lfw.py --workdir=runs/celeba \\
         --config.data.seen=FACES/celeba112.zip --config.verify.faces=FACES/lfw112.zip --config.verify.pairs=FACES/lfw_pairs.txt
 
-`celeba_lfw.py:cpu` is sized for two CPU cores, at 64×64 pixels. An independent judge: --config.audit.judges=teacher,recognizer:original,onnx:MODEL.onnx
+`celeba_lfw.py:cpu` is sized for two CPU cores, at 64×64 pixels. An independent judge:
+--config.audit.judges=teacher,recognizer:original,onnx:MODEL.onnx
 with --config.audit.judge_input_range=bytes for models that normalise inside. The README says where the data sets come from.
 """
 

@@ -1,6 +1,7 @@
 """The masked autoencoder: trained on seen people under the total loss of FaceMAE, or taken from a checkpoint.
 
-With ``mae.relation_from`` above 0 the first part of the steps uses the pixel loss alone; then the frozen teachers join.
+With ``mae.relation_from`` above 0 the first part of the steps uses the pixel loss alone; then the frozen teachers join. That part is trained once
+per workdir for all settings of the losses that follow (``mae.keep_pixels``).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from facemae_jax.models.vit import stack, unstack
 from facemae_jax.stages import teachers
 from facemae_jax.stages.inputs import Inputs, Ref, faces_ref, pick_faces
 from facemae_jax.stages.teachers import TEACHER_SEEDS
-from facemae_jax.stages.training import CADENCE, faces_of_size, fit, mesh_of, warm_start
+from facemae_jax.stages.training import CADENCE, Common, faces_of_size, fit, mesh_of, warm_start
 from facemae_jax.train.mae_task import Guide, MaeLoss, mae_task
 from facemae_jax.types import FacemaeError
 
@@ -35,8 +36,12 @@ FIELDS = {
     )
 }  # fmt: skip
 UNHASHED = (
-    "mesh", "data.threads", "teacher.source", "teacher.more", "mae.source", "mae.optim.init_from", *(f"mae.optim.{name}" for name in CADENCE),
+    "mesh", "data.threads", "teacher.source", "teacher.more", "mae.source", "mae.keep_pixels", "mae.optim.init_from",
+    *(f"mae.optim.{name}" for name in CADENCE),
 )  # fmt: skip
+# Fields of mae that the part of pixels alone does not depend on, and those that say where things come from or go to.
+LATER = ("irm_weight", "feature_weight", "unlink_weight", "unlink_margin", "shift_weight", "shift_share")
+ELSEWHERE = ("source", "keep_pixels", "optim", "relation_from")
 
 
 def variants(config: Any) -> tuple[str, ...]:
@@ -97,7 +102,8 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
             return {"params": stack(plain({"params": unstack(variables["params"])})["params"])}
 
     fitted = fit(
-        config=config, section=config.mae, faces=faces, tasks=tasks, mesh=mesh, out=out, label="mae", warm=warm
+        config=config, section=config.mae, faces=faces, tasks=tasks, mesh=mesh, out=out, label="mae", warm=warm,
+        common=_common(config, inputs),
     )  # fmt: skip
     described = model.config.to_dict() | loss._asdict()
     described |= dict(
@@ -110,6 +116,16 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
         f"mae: {fitted.summary['images']:,} images of {fitted.summary['identities']} people; model in {out.name}/model"
     )
     return fitted.summary
+
+
+def _common(config: Any, inputs: Inputs) -> Common | None:
+    """The part of pixels alone; None where there is none, where it is not to be kept, and where a run begins from weights of its own."""
+    mae = config.mae
+    if not (mae.keep_pixels and 0 < mae.relation_from < 1) or mae.optim.init_from:
+        return None
+    fields = {name: value for name, value in mae.to_dict().items() if name not in (*LATER, *ELSEWHERE)}
+    fields["pixel_weight"] = mae.pixel_weight or 1.0  # as MaeLoss.pixels_only
+    return Common(mae.relation_from, [fields, config.data.image_size], inputs.workdir / "private" / "phases")
 
 
 def _guides(config: Any, inputs: Inputs, faces: FaceSet, mesh: Mesh) -> list[Guide]:

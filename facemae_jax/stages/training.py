@@ -17,12 +17,23 @@ from facemae_jax.data.pipeline import Augment, train_batches
 from facemae_jax.logs import read_metrics
 from facemae_jax.train.loop import Phase, train
 from facemae_jax.train.optimizer import make_optimizer, total_steps
+from facemae_jax.train.shared_phase import SharedPhase
 from facemae_jax.train.step import TrainState, abstract_state, init_state, make_train_step
 from facemae_jax.train.task import Task
 from facemae_jax.types import FacemaeError, Tree
 
 # Fields of an optim section that change no result.
 CADENCE = ("log_every", "save_every", "keep_latest", "keep_best")
+
+
+class Common(NamedTuple):
+    """A first share of the steps that runs of other settings have in common, what it follows from besides seed, schedule and faces, and where
+    its end is kept.
+    """
+
+    share: float
+    parts: Any  # JSON-able
+    folder: Path
 
 
 class Fitted(NamedTuple):
@@ -43,6 +54,7 @@ def fit(
     label: str,
     transform: Callable[..., Any] | None = None,
     warm: Callable[[Tree], Tree] | None = None,
+    common: Common | None = None,
 ) -> Fitted:
     """Train the tasks one after another on one state.
 
@@ -56,6 +68,7 @@ def fit(
         label: of the progress bar.
         transform: image and key → image, before augmentation.
         warm: fresh variables {"params", …} → variables to begin with.
+        common: the first steps that other runs share; None = this run stands alone.
 
     Raises:
         FacemaeError: a batch larger than the faces, or faces of another image size.
@@ -104,12 +117,21 @@ def fit(
         optim=optim,
         fingerprint=fingerprint(out),
         label=label,
+        shared=_shared(common, config, optim, steps, faces),
     )
     lines = read_metrics(out)
     summary = dict(
         images=len(faces), identities=faces.identities, steps=steps, seconds=round(time.monotonic() - began, 1)
     )
     return Fitted(state, summary | {"last": lines[-1] if lines else {}})
+
+
+def _shared(common: Common | None, config: Any, optim: Any, steps: int, faces: FaceSet) -> SharedPhase | None:
+    until = 0 if common is None else round(common.share * steps)
+    if common is None or not 0 < until < steps:
+        return None
+    schedule = {name: value for name, value in optim.to_dict().items() if name not in (*CADENCE, "init_from")}
+    return SharedPhase(common.folder, [common.parts, config.seed, schedule, steps, faces.digest], until)
 
 
 def mesh_of(config: Any) -> Mesh:

@@ -1,10 +1,11 @@
 """The training loop: one for all tasks, and the only place in training that reads clocks, signals and disks.
 
-A run starts in one of three ways, the first that applies:
+A run starts in one of four ways, the first that applies:
 
 1. **resume**: ``out/checkpoints`` holds a checkpoint of this run; state and step are restored, batches follow from the step.
-2. **warm start**: the caller made the state from named weights (``optim.init_from``).
-3. **scratch**: the caller made a fresh state.
+2. **shared part**: another run trained the same first steps (``train.shared_phase``).
+3. **warm start**: the caller made the state from named weights (``optim.init_from``).
+4. **scratch**: the caller made a fresh state.
 
 The order inside a step is part of the promise that a killed and resumed run equals an unbroken one: dispatch step n, read the
 metrics of the step before (so the device is never waited for), save when due, and only then ask for the next batch.
@@ -12,6 +13,7 @@ metrics of the step before (so the device is never waited for), save when due, a
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import signal
@@ -28,6 +30,7 @@ from jax.sharding import Mesh
 from facemae_jax import logs
 from facemae_jax.checkpoint import Checkpoints
 from facemae_jax.mesh import PADDED, put_batch
+from facemae_jax.train.shared_phase import SharedPhase
 from facemae_jax.train.step import TrainState, TrainStep
 from facemae_jax.types import Batch, FacemaeError
 
@@ -93,6 +96,7 @@ def train(
     optim: Any,
     fingerprint: str,
     label: str,
+    shared: SharedPhase | None = None,
 ) -> TrainState:
     """Train until step ``steps``.
 
@@ -107,6 +111,7 @@ def train(
         optim: fields batch, log_every, save_every, keep_latest, keep_best.
         fingerprint: of the run; a checkpoint of another one is refused.
         label: of the progress bar.
+        shared: a first part that other runs have in common with this one; None = nothing is kept or taken.
 
     Raises:
         FacemaeError: a non-finite loss (the last good checkpoint is kept), a checkpoint of another run.
@@ -114,22 +119,46 @@ def train(
     """
     with Checkpoints(out / "checkpoints", keep_latest=optim.keep_latest, keep_best=optim.keep_best) as checkpoints:
         restored = checkpoints.restore(target, padded=PADDED)
+        before = shared.restore(target, _machine(mesh)) if shared is not None and restored is None else None
         if restored is not None:
             state, done, meta = restored
             _check_meta(meta, fingerprint, mesh, out)
+        elif before is not None:
+            assert shared is not None
+            state, done = before[0], shared.until
+            logs.say(f"{label}: steps 1 to {done} are those of another run, and are taken from it")
         else:
             state, done = (state() if callable(state) else state), 0
-        writer = logs.MetricWriter(out, done)
+        writer = logs.MetricWriter(out, done if before is None else 0)
+        for values in [] if before is None else before[1]:
+            writer.write(int(values["step"]), {name: value for name, value in values.items() if name != "step"})
+        keep = (
+            None
+            if shared is None
+            else (shared.until, functools.partial(shared.keep, machine=_machine(mesh), run=fingerprint, metrics=out))
+        )
         try:
             with _Signals() as signals:
                 return _run(
-                    phases, state, batches, done, steps, mesh, optim, fingerprint, label, checkpoints, writer, signals
+                    phases,
+                    state,
+                    batches,
+                    done,
+                    steps,
+                    mesh,
+                    optim,
+                    fingerprint,
+                    label,
+                    checkpoints,
+                    writer,
+                    signals,
+                    keep,
                 )
         finally:
             writer.close()
 
 
-def _run(phases, state, batches, done, steps, mesh, optim, fingerprint, label, checkpoints, writer, signals):
+def _run(phases, state, batches, done, steps, mesh, optim, fingerprint, label, checkpoints, writer, signals, keep):
     meta = _meta(fingerprint, mesh)
     pending: tuple[int, Any] | None = None
     good, loss = done, math.inf
@@ -173,6 +202,10 @@ def _run(phases, state, batches, done, steps, mesh, optim, fingerprint, label, c
             if due:
                 settle()
                 checkpoints.save(done, state, meta, loss)
+            if keep is not None and done == keep[0]:
+                pending = (done, metrics)
+                settle()
+                keep[1](state)
             if stop is not None and done < steps:
                 checkpoints.wait()
                 name = signal.Signals(stop).name
@@ -183,8 +216,12 @@ def _run(phases, state, batches, done, steps, mesh, optim, fingerprint, label, c
 
 
 def _meta(fingerprint: str, mesh: Mesh) -> dict[str, Any]:
+    return {"fingerprint": fingerprint} | _machine(mesh)
+
+
+def _machine(mesh: Mesh) -> dict[str, Any]:
+    """What results depend on in their last bits."""
     return dict(
-        fingerprint=fingerprint,
         jax=jax.__version__,
         device=jax.devices()[0].device_kind,
         mesh=" × ".join(map(str, mesh.devices.shape)),  # sums over other devices round otherwise

@@ -12,7 +12,7 @@ from facemae_jax.checkpoint import load_model, model_digest, save_model
 from facemae_jax.models import vit
 from facemae_jax.models.frozen import Frozen
 from facemae_jax.models.mae import Mae, MaeConfig
-from facemae_jax.stages import teachers, train_mae
+from facemae_jax.stages import teachers, train_mae, training
 from facemae_jax.stages.inputs import SHARED, Input, Ref
 from facemae_jax.train.mae_task import MaeLoss
 from facemae_jax.types import FacemaeError
@@ -239,5 +239,68 @@ def test_what_it_reads(monkeypatch):
 def test_what_changes_no_result_is_not_hashed(monkeypatch):
     hashed = json.dumps(list(hashed_fields(settings(monkeypatch), train_mae, "")))
     assert all(name in hashed for name in ("mae.visible", "irm.group", "mae.optim.epochs", "teacher.input_range"))
-    for name in ("log_every", "save_every", "keep_latest", "keep_best", "init_from", "source", "threads", "mesh"):
+    for name in (
+        "log_every",
+        "save_every",
+        "keep_latest",
+        "keep_best",
+        "keep_pixels",
+        "init_from",
+        "source",
+        "threads",
+        "mesh",
+    ):
         assert name not in hashed
+
+
+@pytest.fixture
+def shared(tmp_path, monkeypatch, faces):
+    """The first part that a run of a config would share, as (folder, step at its end); the training itself is left out."""
+
+    def part(**changes):
+        def train(**given):
+            found.append(given["shared"])
+            raise InterruptedError
+
+        found = []
+        monkeypatch.setattr(training, "train", train)
+        config = settings(monkeypatch, **{"mae__relation_from": 0.5, "mae__optim__epochs": 4.0} | changes)
+        given = {"faces": faces, "teacher": tmp_path / "teacher"}
+        asked = set(train_mae.reads(config, "")) | set(train_mae.outside(config, ""))
+        with pytest.raises(InterruptedError):
+            run_stage(train_mae, config, {name: given[name] for name in asked}, tmp_path / "out")
+        return found[0] and (found[0].place({"jax": "1"}), found[0].until)
+
+    write_recognizer(tmp_path / "teacher")
+    return part
+
+
+def test_losses_that_join_later_share_the_part_before(shared, tmp_path):
+    place, until = shared()
+    assert place.parent == tmp_path / "private" / "phases" and until == 4
+    for changes in (
+        dict(mae__irm_weight=0.5), dict(mae__irm_weight=0.0), dict(mae__feature_weight=1.0), dict(mae__unlink_weight=1.0),
+        dict(mae__shift_weight=1.0, mae__shift_share=0.2), dict(irm__group="4"), dict(mae__optim__log_every=7),
+        dict(mae__irm_weight=0.0, mae__pixel_weight=1.0),
+    ):  # fmt: skip
+        assert shared(**changes) == (place, until), changes
+
+
+def test_what_changes_the_part_before_has_one_of_its_own(shared):
+    place = shared()[0]
+    places = [
+        shared(**changes)[0]
+        for changes in (
+            dict(seed=1), dict(mae__mask_ratio=0.5), dict(mae__optim__learning_rate=0.1), dict(mae__optim__epochs=5.0),
+            dict(mae__augment__flip=False), dict(mae__decoder_depth=2), dict(mae__pixel_weight=0.5), dict(mae__relation_from=0.25),
+            dict(mae__norm_pix_loss=True), dict(mae__mask_focus=1.0), dict(data__split_seed=1),
+        )
+    ]  # fmt: skip
+    assert len({place, *places}) == 12
+
+
+@pytest.mark.parametrize(
+    "changes", [dict(mae__keep_pixels=False), dict(mae__relation_from=0.0), dict(mae__relation_from=1.0)]
+)
+def test_nothing_is_shared_where_nothing_is_kept_or_common(shared, changes):
+    assert shared(**changes) is None

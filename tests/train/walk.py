@@ -51,7 +51,9 @@ def feed(start, at=None, do=None):
         step += 1
 
 
-def run(out, *, steps=11, batches=feed, fingerprint="ours", mesh_name=MESH, phases=None, state=None, **cadence):
+def run(
+    out, *, steps=11, batches=feed, fingerprint="ours", mesh_name=MESH, phases=None, state=None, shared=None, **cadence
+):
     optim = settings.load("configs/base.py").mae.optim
     optim.update(dict(batch=8, log_every=3, save_every=5, keep_latest=10, keep_best=0) | cadence)
     mesh = mesh_of(mesh_name)
@@ -67,6 +69,7 @@ def run(out, *, steps=11, batches=feed, fingerprint="ours", mesh_name=MESH, phas
         optim=optim,
         fingerprint=fingerprint,
         label="walk",
+        shared=shared,
     )
 
 
