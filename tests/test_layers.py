@@ -9,7 +9,7 @@ import pytest
 PACKAGE = "facemae_jax"
 LAYERS = (
     ("types",),
-    ("processes",),
+    ("processes", "pickles"),
     ("keys", "mesh", "checkpoint", "logs"),
     ("data", "models", "losses", "metrics"),
     ("train",),

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from facemae_jax.audit.partners import stranger_pairs
-from facemae_jax.audit.rank_figures import mean_intervals, rank_figures
-from facemae_jax.metrics.bootstrap import DRAWS
+from facemae_jax.audit.rank_figures import rank_figures
+from facemae_jax.metrics.bootstrap import DRAWS, mean_intervals
 from facemae_jax.search import rank_of
 from facemae_jax.types import FacemaeError
 

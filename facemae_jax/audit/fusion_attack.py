@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from facemae_jax.audit.rank_figures import mean_intervals, rank_figures
-from facemae_jax.metrics.bootstrap import DRAWS
+from facemae_jax.audit.rank_figures import rank_figures
+from facemae_jax.metrics.bootstrap import DRAWS, mean_intervals
 from facemae_jax.metrics.retrieval import best_ranks
 from facemae_jax.search import rank_of
 from facemae_jax.types import FacemaeError

@@ -6,28 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from facemae_jax.metrics.bootstrap import DRAWS, Interval, people_weights, percentile
+from facemae_jax.metrics.bootstrap import DRAWS, mean_intervals
 from facemae_jax.metrics.retrieval import AT, average_precision, best_ranks, retrieval
-
-
-def mean_intervals(
-    values_QM: np.ndarray, identities_Q: np.ndarray, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0
-) -> list[Interval]:
-    """``metrics.bootstrap_mean`` of M columns at once, all under the same draws of people.
-
-    Raises:
-        FacemaeError: fewer than two people.
-    """
-    values_QM, inverse_Q = np.asarray(values_QM, np.float64), np.unique(identities_Q, return_inverse=True)[1]
-    offset_M = values_QM.mean(axis=0)  # of equal values every resampled mean is then exactly the same
-    centred_QM = values_QM - offset_M
-    images_K = np.bincount(inverse_Q)
-    sums_KM = np.stack([np.bincount(inverse_Q, weights=column) for column in centred_QM.T], axis=1)
-    chunks = people_weights(identities_Q, draws=draws, seed=seed)
-    means_RM = np.concatenate(
-        [offset_M + (weights_RK @ sums_KM) / (weights_RK @ images_K)[:, None] for weights_RK in chunks]
-    )
-    return [percentile(values_R, level) for values_R in means_RM.T]
 
 
 def rank_intervals(

@@ -103,13 +103,26 @@ def bootstrap_mean(
     >>> bootstrap_mean(found, np.array([7, 7, 8, 8, 9, 9, 5, 5]))
     Interval(low=0.125, high=0.875)
     """
-    values_n, inverse_n = np.asarray(values_n, np.float64), np.unique(identities_n, return_inverse=True)[1]
-    offset = values_n.mean()  # of equal values every resampled mean is then exactly the same
-    sums_K, images_K = np.bincount(inverse_n, weights=values_n - offset), np.bincount(inverse_n)
+    return mean_intervals(np.asarray(values_n)[:, None], identities_n, level=level, draws=draws, seed=seed)[0]
+
+
+def mean_intervals(
+    values_nM: np.ndarray, identities_n: np.ndarray, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0
+) -> list[Interval]:
+    """:func:`bootstrap_mean` of M columns at once, all under the same draws of people.
+
+    Raises:
+        FacemaeError: fewer than two people.
+    """
+    values_nM, inverse_n = np.asarray(values_nM, np.float64), np.unique(identities_n, return_inverse=True)[1]
+    offset_M = values_nM.mean(axis=0)  # of equal values every resampled mean is then exactly the same
+    images_K = np.bincount(inverse_n)
+    sums_KM = np.stack([np.bincount(inverse_n, weights=column) for column in (values_nM - offset_M).T], axis=1)
     chunks = people_weights(identities_n, draws=draws, seed=seed)
-    return percentile(
-        np.concatenate([offset + (weights_RK @ sums_K) / (weights_RK @ images_K) for weights_RK in chunks]), level
+    means_RM = np.concatenate(
+        [offset_M + (weights_RK @ sums_KM) / (weights_RK @ images_K)[:, None] for weights_RK in chunks]
     )
+    return [percentile(values_R, level) for values_R in means_RM.T]
 
 
 def percentile(values_R: np.ndarray, level: float) -> Interval:

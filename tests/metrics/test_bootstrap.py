@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from facemae_jax.metrics import bootstrap as module
-from facemae_jax.metrics.bootstrap import bootstrap, bootstrap_mean, people_weights, percentile
+from facemae_jax.metrics.bootstrap import bootstrap, bootstrap_mean, mean_intervals, people_weights, percentile
 from facemae_jax.types import FacemaeError
 
 
@@ -58,6 +58,17 @@ def test_any_figure_by_its_weights():
     assert bootstrap_mean(values, identities, seed=6) != mean
     names = np.array([f"person {who:03}" for who in identities])  # any labels, in the same order
     assert bootstrap(lambda weights: weights @ values / weights.sum(axis=1), names, seed=5) == general
+
+
+def test_columns_have_the_intervals_of_each_alone():
+    random = np.random.default_rng(0)
+    identities_n = random.integers(0, 12, 90)
+    values_nM = np.stack([random.random(90), random.random(90) < 0.3, np.ones(90)], axis=1)
+    together = mean_intervals(values_nM, identities_n, level=0.9, draws=200, seed=3)
+    for column, interval in zip(values_nM.T, together, strict=True):
+        alone = bootstrap_mean(column, identities_n, level=0.9, draws=200, seed=3)
+        np.testing.assert_allclose(interval, alone, rtol=0, atol=1e-12)
+    assert tuple(together[2]) == (1.0, 1.0)
 
 
 def test_all_images_of_a_person_are_drawn_together():

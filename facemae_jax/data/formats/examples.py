@@ -5,42 +5,15 @@ Reading the files is the business of ``tfrecord`` and ``tfds_source``; a face se
 
 from __future__ import annotations
 
-from array import array
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from facemae_jax import logs
 from facemae_jax.data.formats.columns import IMAGES, KEYS, LABELS, choose
-from facemae_jax.data.formats.lazy_keys import LazyKeys, Texts, own_or
-from facemae_jax.data.formats.names import number_name
-from facemae_jax.data.images import BadImage
+from facemae_jax.data.formats.lazy_keys import Texts, own_or
+from facemae_jax.data.formats.record_source import Listing, RecordFile, RecordSource
 from facemae_jax.types import FacemaeError
-
-
-class RecordFile(Protocol):
-    """A file of records; ``place`` is a number by which it finds one again."""
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-
-    def records(self) -> Iterator[tuple[int, bytes]]:
-        """(place, bytes) of every record, in order.
-
-        Raises:
-            FacemaeError: a damaged file.
-        """
-
-    def read(self, place: int) -> bytes:
-        """The record at a place. Safe in several threads.
-
-        Raises:
-            FacemaeError: a damaged record.
-        """
 
 
 class Features(NamedTuple):
@@ -51,7 +24,7 @@ class Features(NamedTuple):
     key: str = ""
 
 
-class ExampleSource:
+class ExampleSource(RecordSource):
     """The images of all records, in the order of their keys.
 
     Opening it reads every record once, for labels stand beside the images. A key is the record's own (feature ``key``,
@@ -85,11 +58,9 @@ class ExampleSource:
         label: str = "",
         lengths: Sequence[int] | None = None,
     ):
-        self.path, self.ignored = path, Counter[str]()
-        self._files, self._names, self._features = files, names, features
-        self._told = (image, label)
-        file_n, place_n, whom_n = array("i"), array("q"), array("q")
-        own, numbered, texts = Texts(), Texts(), {}  # type: Texts, Texts, dict[str, int]
+        super().__init__(path)
+        self._features, self._names, self._told = features, names, (image, label)
+        listing, own, numbered, texts = Listing(), Texts(), Texts(), {}  # type: Listing, Texts, Texts, dict[str, int]
         with logs.progress(len(files), f"listing {path.name}", "files") as bar:
             for number, file in enumerate(files):
                 count = -1
@@ -100,9 +71,7 @@ class ExampleSource:
                     if whom is None:
                         self.ignored["records without a label (-1)"] += 1
                         continue
-                    file_n.append(number)
-                    place_n.append(place)
-                    whom_n.append(whom)
+                    listing.append(number, place, whom)
                     numbered.append(f"{file.path.name}/{count:08d}")
                     if len(own) == len(numbered) - 1 and (key := self._own_key(feature)):
                         own.append(key)
@@ -111,41 +80,14 @@ class ExampleSource:
                         f"{file.path}: holds {count + 1} records where {lengths[number]} are told; it is damaged or cut off: copy it again."
                     )
                 bar.update(1)
-        keys, order_n = own_or(own, numbered)
-        self.keys = LazyKeys(len(keys), lambda position: keys[int(order_n[position])])
-        self._file_n, self._place_n = np.array(file_n, np.int32)[order_n], np.array(place_n, np.int64)[order_n]
-        self._whom_n = np.array(whom_n, np.int64)[order_n]
-        self._texts = list(texts)
-        self._top = int(self._whom_n.max(initial=0))
-
-    def identity(self, position: int) -> str:
-        """Whom an image shows."""
-        whom = int(self._whom_n[position])
-        if self._texts:
-            return self._texts[whom]
-        return self._names[whom] if self._names else number_name(whom, self._top)
+        self._list(files, listing, *own_or(own, numbered), list(texts) or names)
 
     def where(self, position: int) -> str:
         """The record, for errors."""
         return f"{self._files[self._file_n[position]].path}, record {self.keys[position]}"
 
-    def read(self, position: int) -> bytes:
-        """The encoded image of a record.
-
-        Raises:
-            BadImage: a damaged record.
-        """
-        where = self.where(position)
-        try:
-            data = self._files[self._file_n[position]].read(int(self._place_n[position]))
-            return value_of(self._parse(data, where), self._chosen.image, where)
-        except BadImage:
-            raise
-        except FacemaeError as error:
-            raise BadImage(where, f"the record cannot be read ({error})") from error
-
-    def close(self) -> None:
-        """Nothing is held open."""
+    def _image(self, data: bytes, where: str) -> bytes:
+        return value_of(self._parse(data, where), self._chosen.image, where)
 
     @property
     def _chosen(self) -> Features:

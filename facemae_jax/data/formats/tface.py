@@ -6,23 +6,18 @@ writes, ``NAME.index``), where the identity is the folder of the image's path. T
 
 from __future__ import annotations
 
-from array import array
-from collections import Counter
 from pathlib import Path
 
-import numpy as np
-
 from facemae_jax.data.formats.examples import parse_example, value_of
-from facemae_jax.data.formats.lazy_keys import LazyKeys, Texts
-from facemae_jax.data.formats.names import number_name
+from facemae_jax.data.formats.lazy_keys import Texts
+from facemae_jax.data.formats.record_source import Listing, RecordSource
 from facemae_jax.data.formats.tfrecord import TFRecordReader
-from facemae_jax.data.images import BadImage
 from facemae_jax.types import FacemaeError
 
 FEATURE = "image"
 
 
-class TFaceSource:
+class TFaceSource(RecordSource):
     """The records that a list names, in the order of their keys (``SHARD/OFFSET``, or the image's path).
 
     Attributes:
@@ -38,10 +33,8 @@ class TFaceSource:
     """
 
     def __init__(self, path: Path, index: Path):
-        self.path, self.ignored = path, Counter[str]()
-        self._index = index
-        keys = Texts()
-        file_n, place_n, whom_n = array("i"), array("q"), array("q")
+        super().__init__(path)
+        listing, keys = Listing(), Texts()
         files: dict[Path, int] = {}
         people: dict[str, int] = {}
         labelled = index.suffix == ".txt"
@@ -61,43 +54,17 @@ class TFaceSource:
                 file = path / f"{name}-{int(parts[1]):05d}.tfrecord"
                 if file not in files and not file.is_file():
                     raise FacemaeError(f"{file}: this shard is missing ({index.name}, line {number}); copy it.")
-                file_n.append(files.setdefault(file, len(files)))
-                place_n.append(int(parts[2]))
-                whom_n.append(
-                    int(parts[3]) if labelled else people.setdefault(parts[0].rpartition("/")[0], len(people))
-                )
+                whom = int(parts[3]) if labelled else people.setdefault(parts[0].rpartition("/")[0], len(people))
+                listing.append(files.setdefault(file, len(files)), int(parts[2]), whom)
                 keys.append(f"{file.name}/{int(parts[2]):012d}" if labelled else parts[0])
-        order_n = keys.order_n()
-        self.keys = LazyKeys(len(keys), lambda position: keys[int(order_n[position])])
-        self._file_n, self._place_n = np.array(file_n, np.int32)[order_n], np.array(place_n, np.int64)[order_n]
-        self._whom_n = np.array(whom_n, np.int64)[order_n]
-        self._files = [TFRecordReader(file) for file in files]
-        self._people, self._top = list(people), int(self._whom_n.max(initial=0))
-
-    def identity(self, position: int) -> str:
-        """Whom an image shows."""
-        whom = int(self._whom_n[position])
-        return self._people[whom] if self._people else number_name(whom, self._top)
+        self._list([TFRecordReader(file) for file in files], listing, keys, keys.order_n(), list(people))
 
     def where(self, position: int) -> str:
         """The record, for errors."""
         return f"{self._files[self._file_n[position]].path}, byte {self._place_n[position]:,}"
 
-    def read(self, position: int) -> bytes:
-        """The encoded image of a record.
-
-        Raises:
-            BadImage: a damaged record.
-        """
-        where = self.where(position)
-        try:
-            data = self._files[self._file_n[position]].read(int(self._place_n[position]))
-            return value_of(parse_example(data, where), FEATURE, where)
-        except FacemaeError as error:
-            raise BadImage(where, f"the record cannot be read ({error})") from error
-
-    def close(self) -> None:
-        """Nothing is held open."""
+    def _image(self, data: bytes, where: str) -> bytes:
+        return value_of(parse_example(data, where), FEATURE, where)
 
 
 def tface_list(folder: Path) -> Path | None:

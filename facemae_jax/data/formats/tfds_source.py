@@ -15,9 +15,10 @@ from array_record.python.array_record_module import ArrayRecordReader
 
 from facemae_jax.data.face_set import FaceSet, FaceSetWriter, find_versions
 from facemae_jax.data.formats.columns import IMAGES, KEYS, LABELS, choose
-from facemae_jax.data.formats.examples import ExampleSource, Features, RecordFile
+from facemae_jax.data.formats.examples import ExampleSource, Features
 from facemae_jax.data.formats.face_set_source import FaceSetSource
 from facemae_jax.data.formats.names import ending_of
+from facemae_jax.data.formats.record_source import RecordFile
 from facemae_jax.data.formats.tfrecord import TFRecordReader
 from facemae_jax.types import FacemaeError
 

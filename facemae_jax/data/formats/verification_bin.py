@@ -18,9 +18,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from facemae_jax.data.formats.plain_pickle import Array, Raw, content, read_pickle
+from facemae_jax.data.formats.plain_pickle import Array, read_pickle
 from facemae_jax.data.image_lists import Keyed, balanced_folds, some
 from facemae_jax.data.pairs import Pairs
+from facemae_jax.pickles.vocabulary import Raw, content
 from facemae_jax.types import FacemaeError
 
 ENDING = ".bin"

@@ -1,181 +1,149 @@
-"""A pickle as plain data: its instructions are followed on a stack of our own, and no name in it is ever looked up.
+"""What a file of PyTorch may say in its pickles: dictionaries of tensors, described, and what training runs leave beside them, by name alone.
 
-Python's unpickler imports what a file names and calls it, so that a file of weights can run anything. Here a name stays a word. It may be
-"called" only where the caller gave it a meaning, a function of ours that builds data; every other name is refused, and said.
-The instructions are those of the standard library's ``pickletools``, which reads them without acting on them.
+``pickles`` reads them without running anything: every name that stands for a function is one of ours here, which builds data; every other
+one is refused, and said. Source: ``torch.save``'s output, looked at.
 """
 
 from __future__ import annotations
 
-import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
+import ml_dtypes
+import numpy as np
+
+from facemae_jax.pickles import reader
+from facemae_jax.pickles.operations import OBJECTS, dictionary
+from facemae_jax.pickles.vocabulary import Damaged, Name, NoFunction, Refused, UnknownName, UnknownOperation, Vocabulary
 from facemae_jax.types import FacemaeError
 
-Meanings = Mapping[
-    str, Callable[..., Any] | None
-]  # full name → what calling it builds; None: it may stand there, uncalled
-
-LITERALS = (
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE "
-    "BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8"
-).split()
-FRESH: dict[str, Callable[[], Any]] = dict(
-    NONE=lambda: None, NEWTRUE=lambda: True, NEWFALSE=lambda: False,
-    EMPTY_TUPLE=tuple, EMPTY_LIST=list, EMPTY_DICT=dict, EMPTY_SET=list,
+AXES = 64  # of a tensor, at most
+NUMBERS: dict[str, Any] = dict(
+    float64="<f8", float32="<f4", float16="<f2", bfloat16=ml_dtypes.bfloat16, int64="<i8", int32="<i4", int16="<i2",
+    int8="i1", uint8="u1", bool="?",
 )  # fmt: skip
-TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+STORAGES = dict(
+    Double="float64", Float="float32", Half="float16", BFloat16="bfloat16", Long="int64", Int="int32", Short="int16",
+    Char="int8", Byte="uint8", Bool="bool", Untyped="uint8",
+)  # fmt: skip
 
 
-class Name(NamedTuple):
-    """A name that stands in a pickle, such as torch.FloatStorage. Nothing is behind it."""
+class Storage(NamedTuple):
+    """Numbers that tensors are cut from: which, their type, how many."""
 
-    full: str
-
-
-class Kept:
-    """An object that is of no use here, kept by the name of its class."""
-
-    def __init__(self, full: str):
-        self.full = full
+    key: str
+    dtype: np.dtype
+    length: int
 
 
-def keep(full: str) -> Callable[..., Kept]:
-    """The meaning of a class whose objects are of no use here."""
-    return lambda *_: Kept(full)
+class Tensor(NamedTuple):
+    """Where the numbers of a tensor lie; lengths are counted in numbers."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
 
 
-def read_pickle(file: BinaryIO, *, where: str, meanings: Meanings, persistent: Callable[[Any], Any]) -> Any:
+class _Kept:
+    """An object that is of no use here."""
+
+
+def read_pickle(file: BinaryIO, *, where: str, persistent: Callable[[Any], Any]) -> Any:
     """The data of one pickle; ``file`` then stands behind it. Sets come as lists, attributes of objects are dropped.
 
     Args:
         file: at the beginning of a pickle.
         where: told in errors.
-        meanings: of the names that may occur.
-        persistent: id of a thing outside of the pickle → what stands for it.
+        persistent: id of a storage → what stands for it, see :func:`storage_of`.
 
     Raises:
-        FacemaeError: a name without a meaning, a call of something else than a name, or a damaged pickle.
+        FacemaeError: a name that has no place among weights, a call of what is none, an operation that no file of weights needs, or a damaged pickle.
     """
-    machine = _Machine(where, meanings, persistent)
     try:
-        for operation, argument, _ in pickletools.genops(file):
-            machine.step(operation.name, argument)
-        return machine.stack.pop()
-    except (
-        ValueError,
-        IndexError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        MemoryError,
-        OverflowError,
-        RecursionError,
-    ) as error:
+        return reader.read_pickle(file, Vocabulary(OBJECTS, MEANINGS, _build, text=True, persistent=persistent))
+    except UnknownName as name:
         raise FacemaeError(
-            f"{where} is damaged ({type(error).__name__}: {str(error)[:100]}): copy or download it again."
-        ) from error
+            f"{where} names {name}, which has no place among weights: nothing was run, and it was not read; if you trust it, save its "
+            "state_dict alone, as a dictionary of tensors."
+        ) from None
+    except Refused as refusal:
+        match refusal:
+            case UnknownOperation():
+                said = f"holds the pickle instruction {refusal}"
+            case NoFunction():
+                said = f"calls {refusal}"
+            case _:
+                said = str(refusal)
+        raise FacemaeError(f"{where} {said}, which no file of weights needs: it was not read.") from None
+    except Damaged as error:
+        raise FacemaeError(f"{where} is damaged ({error}): copy or download it again.") from error
 
 
-class _Machine:
-    def __init__(self, where: str, meanings: Meanings, persistent: Callable[[Any], Any]):
-        self.where, self.meanings, self.persistent = where, meanings, persistent
-        self.stack: list[Any] = []
-        self.below: list[list[Any]] = []  # stacks under marks
-        self.memo: dict[int, Any] = {}
-
-    def step(self, operation: str, argument: Any) -> None:
-        """Follow one instruction."""
-        stack = self.stack
-        if operation in LITERALS:
-            stack.append(argument)
-        elif operation in FRESH:
-            stack.append(FRESH[operation]())
-        elif operation in TUPLES:
-            count = TUPLES[operation]
-            stack[-count:] = [tuple(self._last(count))]
-        elif operation in ("PROTO", "FRAME", "STOP"):
-            pass
-        elif operation == "MARK":
-            self.below.append(stack)
-            self.stack = []
-        elif operation in ("TUPLE", "LIST", "FROZENSET", "DICT"):
-            items = self._from_mark()
-            self.stack.append(_pairs(items) if operation == "DICT" else tuple(items) if operation == "TUPLE" else items)
-        elif operation in ("APPENDS", "ADDITEMS", "SETITEMS"):
-            items = self._from_mark()
-            self._put_in(items) if operation == "SETITEMS" else self._append(items)
-        elif operation == "APPEND":
-            self._append([stack.pop()])
-        elif operation == "SETITEM":
-            value, key = stack.pop(), stack.pop()
-            self._put_in([key, value])
-        elif operation in ("PUT", "BINPUT", "LONG_BINPUT"):
-            self.memo[argument] = stack[-1]
-        elif operation == "MEMOIZE":
-            self.memo[len(self.memo)] = stack[-1]
-        elif operation in ("GET", "BINGET", "LONG_BINGET"):
-            stack.append(self.memo[argument])
-        elif operation == "POP":
-            stack.pop()
-        elif operation == "POP_MARK":
-            self._from_mark()
-        elif operation == "DUP":
-            stack.append(stack[-1])
-        elif operation == "GLOBAL":
-            stack.append(self._name(argument.replace(" ", ".", 1)))
-        elif operation == "STACK_GLOBAL":
-            name, module = stack.pop(), stack.pop()
-            stack.append(self._name(f"{module}.{name}"))
-        elif operation in ("REDUCE", "NEWOBJ"):
-            arguments, called = stack.pop(), stack.pop()
-            stack.append(self._call(called, arguments))
-        elif operation == "BUILD":
-            stack.pop()  # attributes of what lies below
-            if not isinstance(stack[-1], Kept | dict):
-                raise ValueError("attributes are given to what has none")
-        elif operation == "BINPERSID":
-            stack.append(self.persistent(stack.pop()))
-        else:
-            raise FacemaeError(
-                f"{self.where} holds the pickle instruction {operation}, which no file of weights needs: it was not read."
-            )
-
-    def _name(self, full: str) -> Name:
-        if full not in self.meanings:
-            raise FacemaeError(
-                f"{self.where} names {full}, which has no place among weights: nothing was run, and it was not read; if you trust it, save its "
-                "state_dict alone, as a dictionary of tensors."
-            )
-        return Name(full)
-
-    def _call(self, called: Any, arguments: Any) -> Any:
-        meaning = self.meanings[called.full] if isinstance(called, Name) else None
-        if meaning is None or not isinstance(arguments, tuple):
-            told = called.full if isinstance(called, Name) else f"a {type(called).__name__}"
-            raise FacemaeError(f"{self.where} calls {told}, which no file of weights needs: it was not read.")
-        return meaning(*arguments)
-
-    def _last(self, count: int) -> list[Any]:
-        if len(self.stack) < count:
-            raise IndexError("too few items")
-        return self.stack[-count:]
-
-    def _from_mark(self) -> list[Any]:
-        items, self.stack = self.stack, self.below.pop()
-        return items
-
-    def _append(self, items: list[Any]) -> None:
-        if not isinstance(self.stack[-1], list):
-            raise ValueError("items are added to what is no list")
-        self.stack[-1].extend(items)
-
-    def _put_in(self, items: list[Any]) -> None:
-        if not isinstance(self.stack[-1], dict):
-            raise ValueError("items are put into what is no dictionary")
-        self.stack[-1].update(_pairs(items))
+def _rebuilt(storage: Any, offset: int, shape: Any, strides: Any, *_: Any) -> Tensor:
+    if len(shape) > AXES or len(strides) > AXES:
+        raise ValueError("a tensor has too many axes")
+    return Tensor(_expect_storage(storage), int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
 
 
-def _pairs(items: list[Any]) -> dict[Any, Any]:
-    return dict(zip(items[::2], items[1::2], strict=True))
+def _rebuilt_with_type(
+    storage: Any, offset: int, shape: Any, strides: Any, gradient: Any, hooks: Any, kind: Any, *_: Any
+) -> Tensor:
+    raw = _expect_storage(storage)
+    dtype = np.dtype(NUMBERS[kind.full.removeprefix("torch.")])
+    typed = raw._replace(dtype=dtype, length=raw.length * raw.dtype.itemsize // dtype.itemsize)
+    return _rebuilt(typed, offset, shape, strides)
+
+
+def _expect_storage(value: Any) -> Storage:
+    if not isinstance(value, Storage):
+        raise ValueError("a tensor is made of what is no storage")
+    return value
+
+
+def _dictionary(pairs: Any = (), *_: Any) -> dict[Any, Any]:
+    return dictionary(pairs.items() if isinstance(pairs, dict) else pairs)
+
+
+MEANINGS: Mapping[str, Callable[..., Any] | None] = {
+    "collections.OrderedDict": _dictionary,
+    "collections.defaultdict": lambda _=None, *given: _dictionary(*given),
+    "torch.Size": lambda *given: tuple(*given),
+    "torch._utils._rebuild_tensor": _rebuilt,
+    "torch._utils._rebuild_tensor_v2": _rebuilt,
+    "torch._utils._rebuild_tensor_v3": _rebuilt_with_type,
+    "torch._utils._rebuild_parameter": lambda data, *_: data,
+    # What training runs leave beside their weights:
+    **{
+        name: lambda *_: _Kept()
+        for name in (
+            "argparse.Namespace", "torch.device", "pathlib.Path", "pathlib.PosixPath", "pathlib._local.PosixPath",
+            "builtins.set", "__builtin__.set", "numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "_codecs.encode",
+        )
+    },
+    **{f"{module}.{name}": None for name in ("dict", "list", "int", "float") for module in ("builtins", "__builtin__")},
+    **{f"torch.{name}": None for name in NUMBERS},
+    **{
+        f"{module}.{name}Storage": None for name in STORAGES for module in ("torch", "torch.cuda", "torch.storage")
+    },
+}  # fmt: skip
+
+
+def _build(target: Any, _: Any) -> None:
+    """Attributes are of no use here, and reach nothing."""
+    if not isinstance(target, _Kept | dict):
+        raise ValueError("attributes are given to what has none")
+
+
+def storage_of(given: Any) -> Storage:
+    """What the pickle says of a storage: a word, a class, its key, its device, its count; then, in the older form, the part of it that is meant."""
+    kind, name, key, _, count, *part = given
+    if kind != "storage" or not isinstance(name, Name) or not name.full.endswith("Storage"):
+        raise ValueError("a thing outside of the pickle that is no storage")
+    if not isinstance(key, str | int):
+        raise ValueError("a storage has no name")
+    if part and part[0] is not None:
+        raise ValueError("a part of a storage stands for a whole one, as PyTorch before 0.4 did it")
+    return Storage(
+        str(key), np.dtype(NUMBERS[STORAGES[name.full.rpartition(".")[2].removesuffix("Storage")]]), int(count)
+    )

@@ -14,12 +14,11 @@ from contextlib import ExitStack
 from functools import lru_cache
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
-import ml_dtypes
 import numpy as np
 
-from facemae_jax.models.weights.inert_pickle import Meanings, Name, keep, read_pickle
+from facemae_jax.models.weights.inert_pickle import Storage, Tensor, read_pickle, storage_of
 from facemae_jax.types import FacemaeError
 
 MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the older form begins with the number 0x1950a86a20f9469cfc6c as a pickle
@@ -28,31 +27,6 @@ WRAPPERS = ("model", "state_dict", "model_state_dict", "state_dict_backbone")  #
 BIG_ENDIAN = "{} was saved on a big-endian machine: save it again on a little-endian one."
 DEPTH = 3  # of wrappers in wrappers
 PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
-NUMBERS: dict[str, Any] = dict(
-    float64="<f8", float32="<f4", float16="<f2", bfloat16=ml_dtypes.bfloat16, int64="<i8", int32="<i4", int16="<i2",
-    int8="i1", uint8="u1", bool="?",
-)  # fmt: skip
-STORAGES = dict(
-    Double="float64", Float="float32", Half="float16", BFloat16="bfloat16", Long="int64", Int="int32", Short="int16",
-    Char="int8", Byte="uint8", Bool="bool", Untyped="uint8",
-)  # fmt: skip
-
-
-class Storage(NamedTuple):
-    """Numbers that tensors are cut from: which, their type, how many."""
-
-    key: str
-    dtype: np.dtype
-    length: int
-
-
-class Tensor(NamedTuple):
-    """Where the numbers of a tensor lie; lengths are counted in numbers."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
 
 
 def read_pth(path: Path) -> dict[str, np.ndarray]:
@@ -96,61 +70,6 @@ def state_dict_of(value: Any, where: str) -> dict[str, Tensor]:
     return found
 
 
-def _rebuilt(storage: Any, offset: int, shape: Any, strides: Any, *_: Any) -> Tensor:
-    return Tensor(_expect_storage(storage), int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
-
-
-def _rebuilt_with_type(
-    storage: Any, offset: int, shape: Any, strides: Any, gradient: Any, hooks: Any, kind: Any, *_: Any
-) -> Tensor:
-    raw = _expect_storage(storage)
-    dtype = np.dtype(NUMBERS[kind.full.removeprefix("torch.")])
-    typed = raw._replace(dtype=dtype, length=raw.length * raw.dtype.itemsize // dtype.itemsize)
-    return _rebuilt(typed, offset, shape, strides)
-
-
-def _expect_storage(value: Any) -> Storage:
-    if not isinstance(value, Storage):
-        raise ValueError("a tensor is made of what is no storage")
-    return value
-
-
-MEANINGS: Meanings = {
-    "collections.OrderedDict": lambda *given: dict(*given),
-    "collections.defaultdict": lambda *given: dict(*given[1:]),
-    "torch.Size": lambda *given: tuple(*given),
-    "torch._utils._rebuild_tensor": _rebuilt,
-    "torch._utils._rebuild_tensor_v2": _rebuilt,
-    "torch._utils._rebuild_tensor_v3": _rebuilt_with_type,
-    "torch._utils._rebuild_parameter": lambda data, *_: data,
-    # What training runs leave beside their weights:
-    **{
-        name: keep(name)
-        for name in (
-            "argparse.Namespace", "torch.device", "pathlib.Path", "pathlib.PosixPath", "pathlib._local.PosixPath",
-            "builtins.set", "__builtin__.set", "numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "_codecs.encode",
-        )
-    },
-    **{f"{module}.{name}": None for name in ("dict", "list", "int", "float") for module in ("builtins", "__builtin__")},
-    **{f"torch.{name}": None for name in NUMBERS},
-    **{
-        f"{module}.{name}Storage": None for name in STORAGES for module in ("torch", "torch.cuda", "torch.storage")
-    },
-}  # fmt: skip
-
-
-def _storage(given: Any) -> Storage:
-    """What the pickle says of a storage: a word, a class, its key, its device, its count; then, in the older form, the part of it that is meant."""
-    kind, name, key, _, count, *part = given
-    if kind != "storage" or not isinstance(name, Name) or not name.full.endswith("Storage"):
-        raise ValueError("a thing outside of the pickle that is no storage")
-    if part and part[0] is not None:
-        raise ValueError("a part of a storage stands for a whole one, as PyTorch before 0.4 did it")
-    return Storage(
-        str(key), np.dtype(NUMBERS[STORAGES[name.full.rpartition(".")[2].removesuffix("Storage")]]), int(count)
-    )
-
-
 def _array(tensor: Tensor, bytes_of: Callable[[Storage], bytes]) -> np.ndarray:
     storage, offset, shape, strides = tensor
     numbers = np.frombuffer(bytes_of(storage), storage.dtype)
@@ -189,7 +108,7 @@ def _open_zip(file: BinaryIO, path: Path, opened: ExitStack) -> tuple[Any, Calla
         pickled = io.BytesIO(archive.read(f"{root}data.pkl"))
     except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
         raise FacemaeError(f"{path} is damaged ({error}): copy or download it again.") from error
-    value = read_pickle(pickled, where=str(path), meanings=MEANINGS, persistent=_storage)
+    value = read_pickle(pickled, where=str(path), persistent=storage_of)
     return value, lambda storage: archive.read(f"{root}data/{storage.key}")
 
 
@@ -197,12 +116,12 @@ def _open_row(file: BinaryIO, path: Path, opened: ExitStack) -> tuple[Any, Calla
     sizes: dict[str, int] = {}  # bytes of a number, by storage
 
     def noted(given: Any) -> Storage:
-        storage = _storage(given)
+        storage = storage_of(given)
         sizes[storage.key] = storage.dtype.itemsize
         return storage
 
-    def pickled(meanings: Meanings = MEANINGS) -> Any:
-        return read_pickle(file, where=str(path), meanings=meanings, persistent=noted)
+    def pickled() -> Any:
+        return read_pickle(file, where=str(path), persistent=noted)
 
     file.seek(0)
     if not file.read(len(MAGIC)) == MAGIC or pickled() != VERSION:
@@ -215,7 +134,9 @@ def _open_row(file: BinaryIO, path: Path, opened: ExitStack) -> tuple[Any, Calla
     value, keys = pickled(), pickled()
     places: dict[str, int] = {}
     begin, end = file.tell(), path.stat().st_size
-    for key in map(str, keys if isinstance(keys, list) else ()):
+    if not isinstance(keys, list) or not all(isinstance(key, str | int) for key in keys):
+        raise FacemaeError(f"{path} is damaged (its storages have no names): copy or download it again.")
+    for key in map(str, keys):
         file.seek(begin)
         count = int.from_bytes(file.read(8), "little")
         places[key] = begin + 8

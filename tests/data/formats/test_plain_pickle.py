@@ -7,8 +7,9 @@ import struct
 import numpy as np
 import pytest
 
-from facemae_jax.data.formats import plain_pickle
-from facemae_jax.data.formats.plain_pickle import Array, Span, content, read_pickle
+from facemae_jax.data.formats.plain_pickle import Array, read_pickle
+from facemae_jax.pickles import reader
+from facemae_jax.pickles.vocabulary import Span, content
 from facemae_jax.types import FacemaeError
 
 BYTES = bytes(range(256)) + b"\xff\xd8\n\r'\"\\" * 5  # longer than what is kept in memory
@@ -188,7 +189,7 @@ def test_bombs_are_refused(tmp_path, monkeypatch):
     with pytest.raises(FacemaeError, match="copies its own text over and over"):
         read(tmp_path, text + again * 50 + b".")
     assert read(tmp_path, text + again + b".") == "a" * 1000
-    monkeypatch.setattr(plain_pickle, "MAX_STEPS", 100)
+    monkeypatch.setattr(reader, "MAX_STEPS", 100)
     assert read(tmp_path, b"]" + b"N0" * 49 + b".") == []
     with pytest.raises(FacemaeError, match="takes more than 100 operations"):
         read(tmp_path, b"]" + b"N0" * 50 + b".")

@@ -195,6 +195,15 @@ def test_a_storage_of_the_older_form_is_measured_by_its_type(tmp_path):
     np.testing.assert_array_equal(found["b"].ravel(), np.arange(6))
 
 
+def test_storages_without_names_are_refused(tmp_path):
+    path = row_file(tmp_path / "x.pth", dumped({"a": tensor()}), {"0": SIX})
+    for keys in (b"N", b"](]" + b"2a" * 60 + b"e"):
+        whole = path.read_bytes().replace(pickle.dumps(["0"], 2), b"\x80\x02" + keys + b".")
+        (tmp_path / "y.pth").write_bytes(whole)
+        with pytest.raises(FacemaeError, match=r"y\.pth is damaged \(its storages have no names\)"):
+            read_pth(tmp_path / "y.pth")
+
+
 def test_a_thing_outside_that_is_no_storage_is_refused(tmp_path):
     for given in (("module", "x"), ("storage", Call("torch", "float32"), "0", "cpu", 6)):
         with pytest.raises(FacemaeError, match="damaged"):
