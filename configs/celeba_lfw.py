@@ -25,7 +25,7 @@ def get_config(machine: str = "gpu") -> ConfigDict:
         # A third of the pixels: on LFW these recognizers were as good at 64 as at 112, and every stage is about three times as fast.
         c.data.image_size = 64
         network = dict(network="cpu", embedding=128)
-        training = dict(epochs=9.0, batch=128, learning_rate=0.1)
+        training = dict(epochs=18.0, batch=128, learning_rate=0.1)
         for part in (c.teacher, c.recognizer):
             part.update(network)
             part.optim.update(training)

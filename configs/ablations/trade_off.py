@@ -1,13 +1,13 @@
-"""Privacy against utility: distortions at three strengths and four MAEs on one curve, an aware attacker behind every point.
+"""Privacy against utility: distortions at three strengths and three MAEs on one curve, an aware attacker behind every point.
 
-The MAEs: pixels alone; pixels and relations (IRM); the same with nine tenths hidden; with the embedding moved elsewhere (shift).
+The MAEs: pixels alone; pixels and relations (IRM); the same with more hidden.
 """
 
 from ml_collections import ConfigDict
 
 from configs.ablations.base import DEFAULT, config_of
 
-GRID = "mae.irm_weight+mae.shift_weight+mae.mask_ratio=(0,0,0.75),(2,0,0.75),(2,0,0.9),(2,2,0.75);seed=0,1,2"
+GRID = "seed=0,1,2;mae.irm_weight+mae.mask_ratio=(0,0.75),(2,0.75),(2,0.85)"
 DISTORTIONS = ("mask", "blur@4", "blur@8", "blur@12", "pixelate@7", "pixelate@14", "pixelate@28")
 
 

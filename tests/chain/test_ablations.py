@@ -10,7 +10,7 @@ STUDIES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "base
 # Settings beside the seeds, and the trainings of an MAE that one seed of the demo asks for.
 SETTINGS = {
     "mask_ratio": 5, "losses": 4, "relation": 2, "group_size": 4, "composition": 2, "model_size": 3, "unlink_weight": 5, "teacher": 3,
-    "trade_off": 4,
+    "trade_off": 3,
 }  # fmt: skip
 MAES = SETTINGS | {"composition": 1}
 
