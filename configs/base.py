@@ -122,6 +122,7 @@ def get_config() -> ConfigDict:
             jpeg_quality=95,  # of imported images that are not already JPEG of the right size; 4:4:4
             max_pixels=40_000_000,  # larger images are bad records
             on_bad_record="fail",  # fail | skip (counted and listed)
+            check_pixels=False,  # decode every JPEG and call damaged pixels a bad record (slow); False: a file is whole, its pixels may be damaged
             min_images=1,  # identities with fewer images are left out at import
             landmarks="",  # file of five points per image of seen and unseen faces (README), by which they are aligned; "" = they are aligned
             detect="",  # dlib: find the face in each image of seen and unseen faces and align it; "" = they are aligned

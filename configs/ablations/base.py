@@ -3,7 +3,8 @@
     python -m facemae_jax sweep --config=configs/ablations/mask_ratio.py --workdir=runs/demo            on configs/demo.py
     python -m facemae_jax sweep --config=configs/ablations/mask_ratio.py:celeba_lfw:cpu --workdir=…     on configs/celeba_lfw.py:cpu
 
-Nothing but the grid differs from that config, so that its finished stages are reused (trade_off also asks for more distortions and attacks). `--grid` sets another grid.
+Nothing but the grid differs from that config, so that its finished stages are reused (`trade_off` also asks
+for more distortions and attacks). `--grid` sets another grid.
 """
 
 import importlib

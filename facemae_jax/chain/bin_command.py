@@ -83,7 +83,7 @@ class _Keys:
     def __init__(self, source: Source):
         self._keys = list(source.keys)
 
-    def keys(self) -> list[str]:
+    def keys(self) -> Sequence[str]:
         return self._keys
 
 

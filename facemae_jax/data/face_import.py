@@ -24,7 +24,8 @@ from facemae_jax.data.images import BadImage, as_jpeg, encode_jpeg
 from facemae_jax.types import FacemaeError, Record
 
 SHARD_RECORDS = 10_000  # an interrupted import loses at most this many
-WAITING = 8  # images in work per thread, which bounds the memory
+TASK = 16  # images that a thread takes at a time: handing over costs as much as passing a JPEG through
+WAITING = 64  # images in work per thread, which bounds the memory: they wait encoded
 
 
 class Wanted(NamedTuple):
@@ -37,6 +38,7 @@ class Wanted(NamedTuple):
     on_bad_record: str = "fail"
     min_images: int = 1
     threads: int = 2
+    check_pixels: bool = False
 
 
 class Plan(NamedTuple):
@@ -180,31 +182,50 @@ def _records(
 ) -> Iterator[Record]:
     """The records of one shard in order, converted by the pool; what was skipped is noted before the shard is whole."""
     unchanged, skipped = 0, []
-    for number, future in _ahead(
-        plan.shard(shard), pool, lambda n: _convert(source, plan.positions[n], wanted), wanted
+    for numbers, results in _ahead(
+        plan.shard(shard), pool, lambda part: _convert_all(source, plan, part, wanted), wanted
     ):
-        position = plan.positions[number]
-        progress.update(1)
-        try:
-            image, same = future.result()
-        except BadImage as error:
-            if wanted.on_bad_record != "skip":
-                raise
-            skipped.append((position, error.reason))
-            continue
-        unchanged += same
-        yield Record(image, plan.labels[number], source.keys[position])
+        for number, (image, same, key) in zip(numbers, results, strict=False):
+            if isinstance(image, BadImage):
+                if wanted.on_bad_record != "skip":
+                    raise image
+                skipped.append((plan.positions[number], image.reason))
+                continue
+            unchanged += same
+            yield Record(image, plan.labels[number], key)
+        progress.update(len(numbers))
     write_json(_note(notes, shard), {"unchanged": unchanged, "skipped": skipped})
 
 
-def _ahead(numbers: range, pool: ThreadPoolExecutor, work: Any, wanted: Wanted) -> Iterator[tuple[int, Future[Any]]]:
-    """Each number with its result to come, in order, while a bounded number of the next ones is in work."""
-    waiting: deque[tuple[int, Future[Any]]] = deque()
+def _ahead(numbers: range, pool: ThreadPoolExecutor, work: Any, wanted: Wanted) -> Iterator[tuple[range, Any]]:
+    """Parts of the numbers with their results, in order, while a bounded number of the next ones is in work."""
+    waiting: deque[tuple[range, Future[Any]]] = deque()
+    for start in range(0, len(numbers), TASK):
+        part = numbers[start : start + TASK]
+        waiting.append((part, pool.submit(work, part)))
+        if len(waiting) * TASK >= WAITING * wanted.threads:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    for first, future in waiting:
+        yield first, future.result()
+
+
+def _convert_all(
+    source: Source, plan: Plan, numbers: range, wanted: Wanted
+) -> list[tuple[bytes | BadImage, bool, str]]:
+    """Of each record: its JPEG bytes or why there are none, whether they are the file's own, the key. A bad image is the last one,
+    unless it is skipped.
+    """
+    found: list[tuple[bytes | BadImage, bool, str]] = []
     for number in numbers:
-        waiting.append((number, pool.submit(work, number)))
-        if len(waiting) >= WAITING * wanted.threads:
-            yield waiting.popleft()
-    yield from waiting
+        position = plan.positions[number]
+        try:
+            found.append((*_convert(source, position, wanted), source.keys[position]))
+        except BadImage as error:
+            found.append((error, False, ""))
+            if wanted.on_bad_record != "skip":
+                break
+    return found
 
 
 def _convert(source: Source, position: int, wanted: Wanted) -> tuple[bytes, bool]:
@@ -219,4 +240,5 @@ def _convert(source: Source, position: int, wanted: Wanted) -> tuple[bytes, bool
         resize=wanted.resize,
         quality=wanted.jpeg_quality,
         max_pixels=wanted.max_pixels,
+        check_pixels=wanted.check_pixels,
     )

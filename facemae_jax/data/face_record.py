@@ -8,25 +8,32 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import struct
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from facemae_jax.data.packed_keys import PackedKeys
 from facemae_jax.types import FacemaeError, Record
 
 # Private files inside a version directory; no TFDS reader looks at them.
 INDEX = "index.npz"  # labels, keys and digest
 NAMES = "identities.json"  # names of the people, in the order of the labels
+ONE = [bytes((number,)) for number in range(128)]
+SIZES = struct.Struct("<qqq")  # bytes of the image, label, bytes of the key: before each record in the digest
+TOGETHER = (
+    256 << 10
+)  # bytes that are hashed at once: hashing lets other threads run, and handing over costs as much as one image
 
 
 class Index(NamedTuple):
     """What can be known of a face set without its images: ``labels_n`` int64, one key per record, a digest of the content."""
 
     labels_n: np.ndarray
-    keys: list[str]
+    keys: PackedKeys
     digest: str
 
 
@@ -38,13 +45,46 @@ def _example() -> Any:
 
 
 def to_example(record: Record) -> bytes:
-    """The serialized ``tf.train.Example`` of a record: ``image`` and ``key`` bytes, ``label`` int64; a pure function of it."""
-    example = _example()()
-    feature = example.features.feature
-    feature["image"].bytes_list.value.append(record.image)
-    feature["label"].int64_list.value.append(record.label)
-    feature["key"].bytes_list.value.append(record.key.encode())
-    return example.SerializeToString(deterministic=True)
+    """The serialized ``tf.train.Example`` of a record: ``image`` and ``key`` bytes, ``label`` int64; a pure function of it.
+
+    Written out here, field by field in the order of their names, with one copy of the image; the bytes are those of protobuf.
+    """
+    image, label, key = record
+    text, number = key.encode(), _varint(label)
+    rest = _entry_head(b"key", b"\x0a", len(text)) + text + _entry_head(b"label", b"\x1a", len(number)) + number
+    head = _image_head(len(image))
+    total = len(head) + len(image) + len(rest)
+    return b"".join((b"\x0a", _varint(total), head, image, rest))
+
+
+def _entry_head(name: bytes, kind: bytes, length: int) -> bytes:
+    """What stands before the ``length`` bytes of a value in an entry of the map ``Features.feature``; ``kind``: tag of its list."""
+    values = b"\x0a" + _varint(length)  # BytesList.value, or Int64List.value, packed
+    feature = kind + _varint(len(values) + length) + values
+    entry = b"\x0a" + _varint(len(name)) + name + b"\x12" + _varint(len(feature) + length) + feature
+    return b"\x0a" + _varint(len(entry) + length) + entry
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _image_head(length: int) -> bytes:
+    return _entry_head(b"image", b"\x0a", length)
+
+
+def _varint(number: int) -> bytes:
+    """Seven bits to a byte, the lowest first; negative numbers as those of 64 bits.
+
+    >>> _varint(300).hex(), len(_varint(-1))
+    ('ac02', 10)
+    """
+    if 0 <= number < 128:
+        return ONE[number]
+    number &= 2**64 - 1
+    made = bytearray()
+    while number > 127:
+        made.append(number & 127 | 128)
+        number >>= 7
+    made.append(number)
+    return bytes(made)
 
 
 def from_example(data: bytes) -> Record:
@@ -60,20 +100,20 @@ def from_example(data: bytes) -> Record:
 def index_records(records: Iterable[Record]) -> Index:
     """The index of one shard's records; its digest is the sha256 of their images, labels and keys with their lengths."""
     labels, keys, digest = [], [], hashlib.sha256()
-    for record in records:
-        labels.append(record.label)
-        keys.append(record.key)
-        hash_record(digest, record)
-    return Index(np.array(labels, np.int64), keys, digest.hexdigest())
-
-
-def hash_record(digest: Any, record: Record) -> None:
-    """Feed one record to a running ``hashlib`` digest."""
-    key = record.key.encode()
-    sizes = (len(record.image), record.label, len(key))
-    digest.update(b"".join(size.to_bytes(8, "little", signed=True) for size in sizes))
-    digest.update(record.image)
-    digest.update(key)
+    parts: list[bytes] = []
+    waiting = 0
+    for image, label, key in records:
+        labels.append(label)
+        keys.append(key)
+        encoded = key.encode()
+        parts += (SIZES.pack(len(image), label, len(encoded)), image, encoded)
+        waiting += len(image)
+        if waiting >= TOGETHER:
+            digest.update(b"".join(parts))
+            parts.clear()
+            waiting = 0
+    digest.update(b"".join(parts))
+    return Index(np.array(labels, np.int64), PackedKeys.of(keys), digest.hexdigest())
 
 
 def join(indices: Iterable[Index]) -> Index:
@@ -81,18 +121,17 @@ def join(indices: Iterable[Index]) -> Index:
     parts = [part for part in indices if len(part.keys)]
     labels_n = np.concatenate([part.labels_n for part in parts]) if parts else np.zeros(0, np.int64)
     digest = hashlib.sha256("".join(part.digest for part in parts).encode()).hexdigest()
-    return Index(labels_n, [key for part in parts for key in part.keys], digest)
+    return Index(labels_n, PackedKeys.join([part.keys for part in parts]), digest)
 
 
 def save_index(path: Path, index: Index, **more: np.ndarray) -> None:
     """Write an index, and ``more`` arrays beside it. The same index gives the same bytes."""
-    encoded = [key.encode() for key in index.keys]
     with path.open("wb") as file:
         np.savez(
             file,
             labels_n=index.labels_n,
-            keys=np.frombuffer(b"".join(encoded), np.uint8),
-            key_ends_n=np.cumsum([len(key) for key in encoded], dtype=np.int64),
+            keys=index.keys.run,
+            key_ends_n=index.keys.ends_n,
             digest=np.array(index.digest),
             **more,  # type: ignore[arg-type]
         )
@@ -107,16 +146,9 @@ def load_index(path: Path) -> tuple[Index, dict[str, np.ndarray]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             found = dict(file)
-        keys = list(_cut(found.pop("keys").tobytes(), found.pop("key_ends_n")))
+        keys = PackedKeys(found.pop("keys"), found.pop("key_ends_n"))
         return Index(found.pop("labels_n"), keys, str(found.pop("digest"))), found
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise FacemaeError(
             f"{path}: the index of this face set is damaged ({error}); delete it, and it is read from the records."
         ) from error
-
-
-def _cut(joined: bytes, ends_n: np.ndarray) -> Iterator[str]:
-    start = 0
-    for end in ends_n.tolist():
-        yield joined[start:end].decode()
-        start = end

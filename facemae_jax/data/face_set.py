@@ -66,10 +66,10 @@ class FaceSet:
         labels_n = labels_n if self._positions_n is None else labels_n[self._positions_n]
         return labels_n if self._classes_K is None else np.searchsorted(self._classes_K, labels_n)
 
-    def keys(self) -> list[str]:
-        """The key of every record."""
+    def keys(self) -> Sequence[str]:
+        """The key of every record, decoded when asked for."""
         keys = self._shards.index.keys
-        return list(keys) if self._positions_n is None else [keys[position] for position in self._positions_n]
+        return keys if self._positions_n is None else keys.take(self._positions_n)
 
     @functools.cached_property
     def identities(self) -> int:

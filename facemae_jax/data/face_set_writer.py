@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import shutil
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -116,13 +115,12 @@ class FaceSetWriter:
             FacemaeError: shards or records are missing, or a key stands twice.
         """
         if not self.is_whole():
-            parts, sizes = self._collect(total)
-            kept = [shard for shard, part in enumerate(parts) if len(part.keys)]
+            whole, records, num_bytes = self._collect(total)
+            kept = [shard for shard, count in enumerate(records) if count]
             self._whole.mkdir(exist_ok=True)
-            lengths = [len(parts[shard].keys) for shard in kept]
-            self._describe(lengths, sum(sizes))
+            self._describe([records[shard] for shard in kept], num_bytes)
             if self.index:
-                self._save(self._whole / INDEX, join(parts))
+                self._save(self._whole / INDEX, whole)
             if self.identity_names is not None:
                 names = json.dumps(list(self.identity_names), ensure_ascii=False)
                 (self._whole / NAMES).write_text(names, encoding="utf-8")
@@ -196,23 +194,27 @@ class FaceSetWriter:
             for output in outputs:
                 output.close()
 
-    def _collect(self, total: int) -> tuple[list[Index], list[int]]:
-        loaded: list[tuple[Index, dict[str, np.ndarray]]] = []
-        while self._index_file(len(loaded)).is_file():
-            loaded.append(load_index(self._index_file(len(loaded))))
-        parts = [index for index, _ in loaded]
-        found = sum(len(index.keys) for index in parts)
+    def _collect(self, total: int) -> tuple[Index, list[int], int]:
+        """The index of all records, how many each shard has, and their serialized bytes."""
+        parts: list[Index] = []
+        num_bytes = 0
+        while self._index_file(len(parts)).is_file():
+            index, more = load_index(self._index_file(len(parts)))
+            parts.append(index)
+            num_bytes += int(more["num_bytes"])
+        records = [len(index.keys) for index in parts]
         stray = len(list(self._shards.glob("[0-9]*.npz"))) - len(parts)
-        if found != total or stray or not total:
+        if sum(records) != total or stray or not total:
             raise FacemaeError(
-                f"{self.version_dir}: {found} of {total} records are written in {len(parts)} shards"
+                f"{self.version_dir}: {sum(records)} of {total} records are written in {len(parts)} shards"
                 f"{f', and shard {len(parts)} is missing' if stray else ''}; write the others before finishing."
             )
         whole = join(parts)
-        if len(set(whole.keys)) < total:
-            twice, _ = Counter(whole.keys).most_common(1)[0]
+        parts.clear()
+        twice = whole.keys.twin()
+        if twice is not None:
             raise FacemaeError(f"{self.version_dir}: the key {twice!r} stands twice; keys must differ.")
-        return parts, [int(more["num_bytes"]) for _, more in loaded]
+        return whole, records, num_bytes
 
     def _describe(self, lengths: Sequence[int], num_bytes: int) -> None:
         import tensorflow_datasets as tfds  # takes over a second, which --help need not wait for

@@ -25,7 +25,7 @@ NOWHERE, EITHER = -1, -2
 class Keyed(Protocol):
     """What is needed of a face set."""
 
-    def keys(self) -> list[str]:
+    def keys(self) -> Sequence[str]:
         """The key of every record."""
 
 

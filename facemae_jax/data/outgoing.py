@@ -6,7 +6,7 @@ Whether a set may leave at all is not decided here: an image of a person stays o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -58,7 +58,7 @@ class OutgoingFaces(FaceSet):
             return record
         return record._replace(key=self._key(int(position) % len(self)))
 
-    def keys(self) -> list[str]:
+    def keys(self) -> Sequence[str]:
         """The key of every record."""
         return super().keys() if self._numbers_n is None else [self._key(position) for position in range(len(self))]
 

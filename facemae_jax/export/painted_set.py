@@ -7,7 +7,7 @@ attackers, who paint faces that they know, keep the faces as they are and choose
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ class Plan(NamedTuple):
 
     faces: FaceSet  # labels from 0 to K − 1
     order_n: np.ndarray  # place in the painted set → position in ``faces``
-    keys: list[str]  # of the painted images, by position in ``faces``
+    keys: Sequence[str]  # of the painted images, by position in ``faces``
     labels_K: np.ndarray  # label in ``faces`` → label in the painted set
     seeds_n2: np.ndarray  # of the masks, by position in ``faces``
 

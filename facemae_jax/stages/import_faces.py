@@ -42,10 +42,17 @@ from facemae_jax.stages.inputs import SHARED, Inputs, Ref, one_source
 from facemae_jax.types import FacemaeError
 
 VERB = "import-faces"
-VERSION = 2
+VERSION = 3
 ALONE = True  # the first process does it, the others wait
 SUMMARY = "bring a folder, a zip, a face set or rendered people into a face set"
-IMAGES = ("data.image_size", "data.resize", "data.jpeg_quality", "data.max_pixels", "data.on_bad_record")
+IMAGES = (
+    "data.image_size",
+    "data.resize",
+    "data.jpeg_quality",
+    "data.max_pixels",
+    "data.on_bad_record",
+    "data.check_pixels",
+)
 SET = "set@"  # before the name of a face set from elsewhere that a recognizer is trained on
 FIELDS = {
     "": (*IMAGES, "data.min_images", "synthetic"),
@@ -111,6 +118,7 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
             # A list of pairs names whom it names.
             min_images=1 if variant.startswith("verify") else data.min_images,
             threads=data.threads,
+            check_pixels=data.check_pixels,
         )
         with closing(source):
             imported = import_source(source, version, notes, wanted, name)

@@ -8,7 +8,7 @@ from facemae_jax.types import FacemaeError
 
 # Fields that only say how fast, how often or where: no stage's result depends on them.
 FREE = {
-    "name", "mesh.data", "mesh.fsdp", "data.threads", "report.show_originals", "report.images",
+    "name", "mesh.data", "mesh.fsdp", "data.threads", "report.show_originals", "report.images", "mae.keep_pixels",
     *(f"{part}.optim.{name}" for part in ("teacher", "mae", "recognizer") for name in ("log_every", "save_every", "keep_latest", "keep_best")),
 }  # fmt: skip
 

@@ -134,6 +134,51 @@ def test_bad_images_are_skipped_and_listed(tmp_path):
         assert word in reason and "on_bad_record" not in reason
 
 
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda file: file[:-40], "truncated or damaged"),
+        (lambda file: file[:300], "truncated or damaged"),
+        (
+            lambda file: file[: file.index(b"\xff\xc4") + 2] + b"\xff" * 80 + file[file.index(b"\xff\xc4") + 82 :],
+            "damaged",
+        ),
+    ],
+    ids=["cut end", "cut header", "damaged table"],
+)
+def test_damaged_jpeg_among_those_that_pass_through(tmp_path, damage, reason):
+    images = good(5, 6)
+    images["p0/3.jpg"] = damage(images["p0/3.jpg"])
+    with pytest.raises(BadImage, match=rf"^p0/3\.jpg: .*({reason}).*on_bad_record=skip"):
+        run(tmp_path, images)
+    imported, faces = run(tmp_path, images, on_bad_record="skip")
+    assert [position for position, _ in imported.skipped] == [3] and imported.unchanged == 10 == len(faces)
+    assert [record.image for record in faces] == [images[key] for key in sorted(images) if key != "p0/3.jpg"]
+
+
+def test_bytes_between_segments_are_not_passed_on(tmp_path):
+    images = good(5, 6)
+    whole = images["p0/3.jpg"]
+    at = whole.index(b"\xff\xc4")
+    images["p0/3.jpg"] = whole[:at] + b"rubbish" + whole[at:]
+    imported, faces = run(tmp_path, images, jpeg_quality=100)
+    assert imported.unchanged == 10 and len(faces) == 11
+    found = decode_record(faces[3].image).astype(int)
+    assert b"rubbish" not in faces[3].image and np.abs(found - decode_record(whole)).mean() < 3
+
+
+def test_damaged_pixels_are_found_on_demand(tmp_path):
+    images = good(5, 6)
+    whole = images["p1/2.jpg"]
+    images["p1/2.jpg"] = whole[:-40] + bytes(38) + whole[-2:]
+    imported, _ = run(tmp_path, images)
+    assert imported.unchanged == 11
+    (tmp_path / "checked").mkdir()
+    imported, faces = run(tmp_path / "checked", images, check_pixels=True, on_bad_record="skip")
+    assert [(position, "pixels are damaged" in reason) for position, reason in imported.skipped] == [(7, True)]
+    assert len(faces) == 10
+
+
 def test_person_with_nothing_but_bad_images_leaves_no_label(tmp_path):
     images = good(3, 2, 3) | {"p1/0.jpg": b"", "p1/1.jpg": b"text"}
     imported, faces = run(tmp_path, images, on_bad_record="skip")

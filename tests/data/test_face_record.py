@@ -3,16 +3,17 @@ import hashlib
 import numpy as np
 import pytest
 
+from facemae_jax.data import face_record
 from facemae_jax.data.face_record import (
     Index,
     from_example,
-    hash_record,
     index_records,
     join,
     load_index,
     save_index,
     to_example,
 )
+from facemae_jax.data.packed_keys import PackedKeys
 from facemae_jax.types import FacemaeError, Record
 
 RECORDS = [Record(b"\xff\xd8 one", 0, "ada/1.jpg"), Record(b"\0", 7, "日本/ß\n2.jpg"), Record(b"", 2**40, "")]
@@ -71,16 +72,32 @@ def test_digest_depends_on_every_part_and_on_where_one_ends():
     assert len({digest(one), *map(digest, others), digest(one, one), digest(*RECORDS), digest(*RECORDS[::-1])}) == 8
 
 
-def test_digest_of_a_record_is_sha256_of_sizes_and_content():
+@pytest.mark.parametrize("together", [1, 4, 1 << 18])
+def test_digest_is_sha256_of_sizes_and_content(monkeypatch, together):
+    monkeypatch.setattr(face_record, "TOGETHER", together)
     expected = hashlib.sha256()
-    expected.update((3).to_bytes(8, "little") + (5).to_bytes(8, "little") + (2).to_bytes(8, "little") + b"abcki")
-    found = hashlib.sha256()
-    hash_record(found, Record(b"abc", 5, "ki"))
-    assert found.hexdigest() == expected.hexdigest()
+    for image, label, key in [(b"abc", 5, b"ki"), (b"d", -2, "ß".encode())]:
+        sizes = [len(image), label, len(key)]
+        expected.update(b"".join(size.to_bytes(8, "little", signed=True) for size in sizes) + image + key)
+    assert index_records([Record(b"abc", 5, "ki"), Record(b"d", -2, "ß")]).digest == expected.hexdigest()
+
+
+@pytest.mark.parametrize("length", [0, 1, 120, 127, 128, 16_300, 16_384, 2_100_000])
+@pytest.mark.parametrize("label", [0, 127, 128, 2**40, -1])
+def test_example_has_the_bytes_of_protobuf(length, label):
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    example = tf_example_pb2.Example()
+    feature = example.features.feature
+    feature["image"].bytes_list.value.append(b"x" * length)
+    feature["label"].int64_list.value.append(label)
+    feature["key"].bytes_list.value.append("ß".encode() * (length % 1000))
+    made = to_example(Record(b"x" * length, label, "ß" * (length % 1000)))
+    assert made == example.SerializeToString(deterministic=True)
 
 
 def test_join_leaves_empty_shards_aside():
-    empty = Index(np.zeros(0, np.int64), [], hashlib.sha256().hexdigest())
+    empty = Index(np.zeros(0, np.int64), PackedKeys.of([]), hashlib.sha256().hexdigest())
     parts = [index_records(RECORDS[:1]), empty, index_records(RECORDS[1:])]
     whole = join(parts)
     assert whole.keys == [record.key for record in RECORDS] and whole.labels_n.tolist() == [0, 7, 2**40]

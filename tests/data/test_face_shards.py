@@ -6,6 +6,7 @@ import pytest
 from facemae_jax.data import face_shards
 from facemae_jax.data.face_record import index_records, join, save_index
 from facemae_jax.data.face_shards import Shards
+from facemae_jax.data.packed_keys import PackedKeys
 from facemae_jax.data.record_files import ArrayRecordFile
 from facemae_jax.types import FacemaeError, Record
 
@@ -52,7 +53,7 @@ def test_index_is_read_from_the_records(shards, monkeypatch, block):
 
 
 def test_index_file_is_believed(shards, tmp_path):
-    told = index_records(RECORDS)._replace(keys=list("abcdefgh"))
+    told = index_records(RECORDS)._replace(keys=PackedKeys.of("abcdefgh"))
     save_index(tmp_path / "index.npz", told)
     assert shards.index.keys == list("abcdefgh")
 

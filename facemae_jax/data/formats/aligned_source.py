@@ -76,7 +76,7 @@ class _Keys:
     def __init__(self, keys: Sequence[str]):
         self._keys = list(keys)
 
-    def keys(self) -> list[str]:
+    def keys(self) -> Sequence[str]:
         return self._keys
 
 

@@ -47,7 +47,7 @@ class FolderSource:
     """
 
     def __init__(self, path: Path):
-        self.path = path
+        self.path, self._root = path, str(path)
         self.ignored: Counter[str] = Counter()
         self.keys = sorted(self._walk())
 
@@ -57,7 +57,7 @@ class FolderSource:
 
     def where(self, position: int) -> str:
         """The file, for errors."""
-        return str(self.path / self.keys[position])
+        return f"{self._root}/{self.keys[position]}"
 
     def read(self, position: int) -> bytes:
         """The bytes of an image file.
@@ -66,11 +66,12 @@ class FolderSource:
             BadImage: a file that may not be read, is gone, or is far too large for an image.
         """
         try:
-            with open(self.path / self.keys[position], "rb") as file:
-                data = file.read(MAX_FILE + 1)
+            with open(f"{self._root}/{self.keys[position]}", "rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                data = file.read() if size <= MAX_FILE else b""
         except (PermissionError, FileNotFoundError) as error:
             raise BadImage(self.where(position), f"the file cannot be read ({error.strerror})") from error
-        if len(data) > MAX_FILE:
+        if size > MAX_FILE:
             raise BadImage(self.where(position), f"the file has more than {MAX_FILE:,} bytes")
         return data
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import threading
+from bisect import bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -87,14 +89,12 @@ class ParquetSource:
         file, row = self._place(position)
         try:
             with self._lock:
-                value = self._row(file, row)
+                data, path = self._row(file, row)
         except (pyarrow.ArrowException, OSError) as error:
             raise BadImage(self.where(position), f"the file is damaged here ({error})") from error
-        data = value.get("bytes") if isinstance(value, dict) else value
         if data is None:
-            other = value.get("path") if isinstance(value, dict) else None
             raise BadImage(
-                self.where(position), f"only the path {other!r} is there, no image" if other else "there is no image"
+                self.where(position), f"only the path {path!r} is there, no image" if path else "there is no image"
             )
         if len(data) > MAX_FILE:
             raise BadImage(self.where(position), f"it has more than {MAX_FILE:,} bytes")
@@ -110,8 +110,8 @@ class ParquetSource:
 
     def _place(self, position: int) -> tuple[int, int]:
         row = int(self._rows_n[position])
-        file = int(np.searchsorted(self._ends_f, row, side="right"))
-        return file, row - int(self._ends_f[file - 1] if file else 0)
+        file = bisect_right(self._ends, row)
+        return file, row - (self._ends[file - 1] if file else 0)
 
     def _parquet(self, file: int) -> Any:
         return _opened(self._files[file])
@@ -126,7 +126,7 @@ class ParquetSource:
                         f"{path}: has other columns or names of people than {self._files[0]}; name one of the two."
                     )
                 sizes = [parquet.metadata.row_group(g).num_rows for g in range(parquet.metadata.num_row_groups)]
-                groups.append(np.cumsum(sizes, dtype=np.int64))
+                groups.append(list(accumulate(sizes)))
                 ends.append(parquet.metadata.num_rows)
                 wanted = [columns.label, *([columns.key] if columns.key else [])]
                 labels = [np.zeros(0, np.int32)]
@@ -139,7 +139,7 @@ class ParquetSource:
                 except _arrow_errors() as error:
                     raise FacemaeError(f"{path}: its labels cannot be read ({error}); copy the file again.") from error
                 whom.append(np.concatenate(labels))
-        self._groups_f, self._ends_f = groups, np.cumsum(ends, dtype=np.int64)
+        self._groups, self._ends = groups, list(accumulate(ends))
         whom_n = np.concatenate(whom)
         self._rows_n = np.flatnonzero(whom_n >= 0)
         if without := len(whom_n) - len(self._rows_n):
@@ -158,15 +158,17 @@ class ParquetSource:
 
         self.keys = LazyKeys(len(self._rows_n), key)
 
-    def _row(self, file: int, row: int) -> Any:
-        """The value of an image column, through the batches; called under the lock."""
-        group = int(np.searchsorted(self._groups_f[file], row, side="right"))
-        row -= int(self._groups_f[file][group - 1] if group else 0)
+    def _row(self, file: int, row: int) -> tuple[bytes | None, str | None]:
+        """Bytes and path of an image, through the batches; called under the lock."""
+        group = bisect_right(self._groups[file], row)
+        row -= self._groups[file][group - 1] if group else 0
         wanted = (file, group, row // BATCH)
         while wanted not in self._batches:
             self._step(wanted)
         self._batches.move_to_end(wanted)
-        return self._batches[wanted][row % BATCH].as_py()
+        images, paths = self._batches[wanted]
+        data = images[row % BATCH].as_py()
+        return data, paths[row % BATCH].as_py() if data is None and paths is not None else None
 
     def _step(self, wanted: tuple[int, int, int]) -> None:
         """Decode one more batch of a row group, from its beginning where the walk has left it or is past it."""
@@ -180,12 +182,23 @@ class ParquetSource:
             self._walk = file, group, 0, batches
         _, _, at, batches = self._walk
         try:
-            self._batches[file, group, at] = next(batches).column(0)
+            self._batches[file, group, at] = _parts(next(batches).column(0))
         except StopIteration:
             raise OSError("a row group ends early") from None
         self._walk = file, group, at + 1, batches
         while len(self._batches) > KEPT:
             self._batches.popitem(last=False)
+
+
+def _parts(column: Any) -> tuple[Any, Any]:
+    """The bytes and the paths (None where there are none) of an image column."""
+    import pyarrow
+
+    if not pyarrow.types.is_struct(column.type):
+        return column, None
+    found = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
+    nothing = pyarrow.nulls(len(column))
+    return found.get("bytes", nothing), found.get("path", nothing)
 
 
 def _arrow_errors() -> tuple[type[BaseException], ...]:

@@ -29,6 +29,7 @@ from facemae_jax.data.formats.recordio_parts import (
     read_record,
 )
 from facemae_jax.data.formats.staged import staged_folder
+from facemae_jax.data.formats.window import Window
 from facemae_jax.data.images import BadImage
 from facemae_jax.types import FacemaeError
 
@@ -71,6 +72,7 @@ class RecordIOSource:
             raise FacemaeError(f"{path}: holds no .rec file; name the folder of train.rec.")
         self.path, self.ignored = rec, Counter[str]()
         self._file = open(rec, "rb")
+        self._window = Window(self._file.fileno())
         try:
             self._list(rec.with_suffix(".idx"), rec.with_suffix(".tsv"))
         except BaseException:
@@ -92,11 +94,12 @@ class RecordIOSource:
             BadImage: a damaged record, one without an image, or a label that is no whole number.
         """
         try:
-            record = read_record(self._file.fileno(), int(self._offsets_n[position]))
+            record = read_record(self._window, int(self._offsets_n[position]))
             if len(record) < HEADER.size:
                 raise Damaged("it is shorter than its header")
             flag, label, _, _ = HEADER.unpack_from(record)
-            labels, image = record[HEADER.size :][: 4 * flag], record[HEADER.size + 4 * flag :]
+            labels = record[HEADER.size : HEADER.size + 4 * flag] if flag else b""
+            image = record[HEADER.size + len(labels) :]
             label = float(np.frombuffer(labels, "<f4", 1)[0]) if len(labels) >= 4 else label
             if len(labels) < 4 * flag or label != self._labels_n[position]:
                 raise Damaged(

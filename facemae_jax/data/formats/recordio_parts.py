@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from facemae_jax.data.formats.names import MAX_FILE
+from facemae_jax.data.formats.window import Window
 
 MAGIC = 0xCED7230A
 WORD = struct.pack("<I", MAGIC)
@@ -63,28 +64,30 @@ def frame(record: bytes) -> bytes:
     return b"".join(made)
 
 
-def read_record(file: int, offset: int) -> bytes:
-    """The record that begins at an offset of an open file; safe in several threads.
+def read_record(file: Window, offset: int) -> bytes:
+    """The record that begins at an offset of a file; safe in several threads.
 
     Raises:
         Damaged: none does.
     """
     parts: list[bytes] = []
     while True:
-        start = os.pread(file, 8, offset)
+        start = file.read(offset, 8)
         if len(start) < 8:
             raise Damaged("the file ends before it")
         magic, word = struct.unpack("<II", start)
         flag, length = word >> 29, word & LONGEST
         if magic != MAGIC or flag not in ((2, 3) if parts else (0, 1)):
             raise Damaged(f"no record begins at byte {offset:,}" if not parts else "the rest of it is missing")
-        if length + sum(map(len, parts)) > MAX_FILE:
+        if length + (sum(map(len, parts)) if parts else 0) > MAX_FILE:
             raise Damaged(f"it has more than {MAX_FILE:,} bytes")
-        data = os.pread(file, length, offset + 8)
+        data = file.read(offset + 8, length)
         if len(data) < length:
             raise Damaged(f"the file ends inside it ({len(data):,} of {length:,} bytes are there)")
+        if flag == 0:
+            return data
         parts.append(data)
-        if flag in (0, 3):
+        if flag == 3:
             return WORD.join(parts)
         offset += 8 + length + -length % 4
 

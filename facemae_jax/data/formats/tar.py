@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
+import threading
 from array import array
 from collections import Counter
 from collections.abc import Sequence
@@ -25,6 +25,7 @@ from facemae_jax.data.formats.lazy_keys import LazyKeys, Texts, own_or
 from facemae_jax.data.formats.names import ENDINGS, MAX_FILE, identity_of, number_name, why_ignored
 from facemae_jax.data.formats.tar_members import Member, members
 from facemae_jax.data.formats.unpacked import unpacked
+from facemae_jax.data.formats.window import Window
 from facemae_jax.data.images import BadImage
 from facemae_jax.types import FacemaeError
 
@@ -59,6 +60,7 @@ class TarSource:
         self.path, self.ignored = path, Counter[str]()
         self._files = tar_files(path) if path.is_dir() else [path] if path.is_file() else expand_braces(path)
         self._plain: dict[int, BinaryIO] = {}
+        self._own, self._opened = threading.local(), set[Any]()
         found = _Found()
         with logs.progress(len(self._files), f"listing {path.name}", "files") as bar:
             for number, file in enumerate(self._files):
@@ -86,22 +88,34 @@ class TarSource:
         Raises:
             BadImage: a file far too large for an image, or a tar that has become shorter.
         """
-        number, start, size = (int(part[position]) for part in (self._file_n, self._start_n, self._size_n))
+        number, start, size = self._file_n.item(position), self._start_n.item(position), self._size_n.item(position)
         if size > MAX_FILE:
             raise BadImage(self.where(position), f"the file has {size:,} bytes, more than {MAX_FILE:,}")
-        if number in self._plain:
-            data = os.pread(self._plain[number].fileno(), size, start)
-        else:
-            with open(self._files[number], "rb", buffering=0) as file:
-                data = os.pread(file.fileno(), size, start)
+        data = self._window(number).read(start, size)
         if len(data) < size:
             raise BadImage(self.where(position), "the tar has become shorter since it was opened")
         return data
 
     def close(self) -> None:
-        """Let go of what was unpacked."""
-        for file in self._plain.values():
+        """Let go of what was unpacked or opened."""
+        for file in (*self._plain.values(), *self._opened):
             file.close()
+
+    def _window(self, number: int) -> Window:
+        """The file with a number, of which each thread has one open."""
+        own = self._own.__dict__
+        if own.get("number") != number:
+            before = own.get("file")
+            own.clear()
+            if before is not None:
+                self._opened.discard(before)
+                before.close()
+            file = self._plain.get(number)
+            if file is None:
+                file = own["file"] = open(self._files[number], "rb", buffering=0)
+                self._opened.add(file)
+            own["number"], own["window"] = number, Window(file.fileno())
+        return own["window"]
 
     def _list(self, number: int, path: Path, found: _Found) -> None:
         if not path.is_file():

@@ -76,7 +76,7 @@ def test_missing_and_forbidden_files_are_bad_images(tmp_path, monkeypatch):
     with pytest.raises(BadImage, match=r"a/1\.jpg: the file cannot be read \(No such file"):
         source.read(0)
 
-    def forbidden(*_):
+    def forbidden(*_, **__):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(
@@ -110,7 +110,7 @@ def test_huge_file_is_not_read_whole(tmp_path, monkeypatch):
 def test_trouble_with_the_disk_passes_up(tmp_path, monkeypatch):
     source = FolderSource(fill(tmp_path, "a/1.jpg"))
 
-    def broken(*_):
+    def broken(*_, **__):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(folder, "open", broken, raising=False)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from facemae_jax.data.formats.recordio_parts import Damaged, find_records, frame, look, read_record
+from facemae_jax.data.formats.window import Window
 
 WORD = bytes.fromhex("0a23d7ce")
 
@@ -44,7 +45,7 @@ def test_the_word_between_parts(opened, record, parts):
     bytes_ = b"".join(part(flag, data) for flag, data in parts)
     assert frame(record) == bytes_ and len(bytes_) % 4 == 0
     file = opened(part(0, b"before") + bytes_ + part(0, b"after"))
-    assert read_record(file, 16) == record
+    assert read_record(Window(file), 16) == record
     assert find_records(file).tolist() == [0, 16, 16 + len(bytes_)]
 
 
@@ -61,14 +62,14 @@ def test_the_word_between_parts(opened, record, parts):
 )
 def test_damage_is_told(opened, data, reason):
     with pytest.raises(Damaged, match=reason):
-        read_record(opened(data), 0)
+        read_record(Window(opened(data)), 0)
 
 
 def test_a_damaged_stretch_is_one_record_and_the_next_is_found(opened):
     middle = part(2, b"abcd")  # the word in a record's inside must not be taken for a beginning
     file = opened(part(0, b"abcd") + b"rubbish!" + middle + part(0, b"efgh") + part(0, b"ijkl")[:10])
     assert find_records(file).tolist() == [0, 12, 12 + 8 + 12, 12 + 8 + 12 + 12]
-    assert read_record(file, 32) == b"efgh"
+    assert read_record(Window(file), 32) == b"efgh"
     assert find_records(opened(b"")).tolist() == []
 
 

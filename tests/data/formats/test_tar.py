@@ -151,3 +151,15 @@ def test_huge_images_and_a_shortened_tar_are_bad_images(tmp_path, monkeypatch):
     monkeypatch.setattr(tar, "MAX_FILE", 6)
     with pytest.raises(BadImage, match="the file has 7 bytes, more than 6"):
         source.read(0)
+
+
+def test_a_shard_that_is_gone_does_not_spoil_the_others(tmp_path):
+    for name in "ab":
+        pack(tmp_path / f"{name}.tar", (f"p/{name}.jpg", name.encode()))
+    source = TarSource(tmp_path)
+    (tmp_path / "b.tar").unlink()
+    for _ in range(2):
+        assert source.read(0) == b"a"
+        with pytest.raises(FileNotFoundError):
+            source.read(1)
+    source.close()
