@@ -7,93 +7,15 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import functools
-import importlib.util
 import os
 import sys
-import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple
 
 from facemae_jax.chain.command_line import WITHOUT_CONFIG, Call, read_command
+from facemae_jax.help import help_text, placed, python_file
 from facemae_jax.types import FacemaeError
-
-USAGE = """\
-facemae_jax: a face dataset in, a privacy-preserving face dataset out, with the proof of its utility and its privacy.
-
-  python -m facemae_jax VERB --config=FILE[:ARGUMENT] --workdir=DIR [--config.FIELD=VALUE …] [--secret-file=FILE]
-
-  --config          a file of settings, from here or from the repository: {configs}
-  --config.FIELD    one setting, for example --config.mae.mask_ratio=0.85; before or after --config
-  --workdir         where results go; finished stages in it are reused, interrupted ones continued
-  --secret-file     the secret that drives masks, keys and order of releases (default: DIR/private/secret, made once)
-  --processes       this is one of several processes of one run: auto (SLURM, TPU pods, GKE, MPI), or HOST:PORT,COUNT,NUMBER;
-                    all of them see the same --workdir (see launch/)
-
-Verbs, in the order of the chain:
-{verbs}
-  run               the whole chain: everything above that the config asks for
-  sweep             {sweep}
-  plan              {plan}
-  report --compare  DIR DIR … [--out=FILE]: {compare}
-  export-faces      {export}
-  make-bin          {bin}
-  import-weights    {import_weights}
-  export-weights    {export_weights}
-  VERB --help       what a stage does and the settings it reads
-
-Start here:  launch/demo.sh   or   python -m facemae_jax run --config=configs/demo.py --workdir=runs/demo
-"""
-
-
-def help_text(verb: str) -> str:
-    """What ``--help`` prints, in general or for one verb."""
-    from facemae_jax.chain import graph, settings
-    from facemae_jax.chain.fingerprint import expand
-
-    files = ", ".join(
-        sorted(f"configs/{p.name}" for p in (settings.REPOSITORY / "configs").glob("*.py") if p.stem != "hardware")
-    )
-    if verb == "plan":
-        from facemae_jax.plan import command
-
-        return command.help_text(_python_file("configs/hardware.py").MACHINES)
-    if verb == "sweep":
-        from facemae_jax.chain import sweep_command
-
-        return sweep_command.help_text()
-    if verb in WITHOUT_CONFIG:
-        return _placed(verb).help_text()
-    if verb in ("", "run"):
-        verbs = "\n".join(f"  {name:17s} {module.SUMMARY}" for name, module in graph.STAGES.items())
-        from facemae_jax.chain import compare, sweep_command
-        from facemae_jax.plan.command import SUMMARY
-
-        placed = {name: _placed(name).summary for name in WITHOUT_CONFIG}
-
-        return USAGE.format(
-            configs=files, verbs=verbs, sweep=sweep_command.SUMMARY, plan=SUMMARY, compare=compare.SUMMARY,
-            export=placed["export-faces"], bin=placed["make-bin"], import_weights=placed["import-weights"],
-            export_weights=placed["export-weights"],
-        )  # fmt: skip
-    module = graph.STAGES[verb]
-    config = settings.load("configs/base.py")
-    patterns = {name for fields in module.FIELDS.values() for name in fields} | set(module.UNHASHED)
-    names, values, said = expand(config, patterns), settings.flat(config), settings.comments()
-    lines = [
-        f"{verb}: {module.SUMMARY}",
-        "",
-        textwrap.dedent(module.__doc__ or "").strip(),
-        "",
-        "Settings it reads (defaults of configs/base.py):",
-    ]
-    lines += [
-        f"  --config.{name}={values[name]!r}".ljust(52) + f"  {said.get(name, '')}" for name in values if name in names
-    ]
-    return "\n".join(lines)
 
 
 def keep_freed_memory() -> None:
@@ -166,9 +88,9 @@ def serve_plan(call: Call) -> None:
     config = settings.load(call.spec, call.overrides)
     rules.check(config)
     logs.quiet()
-    file = _python_file(call.spec.partition(":")[0])
+    file = python_file(call.spec.partition(":")[0])
     known = Faces(file.IDENTITIES, file.IMAGES) if hasattr(file, "IDENTITIES") else None
-    command.serve(config, _spec(call), call.own, _python_file("configs/hardware.py").MACHINES, known)
+    command.serve(config, _spec(call), call.own, python_file("configs/hardware.py").MACHINES, known)
 
 
 def serve_sweep(call: Call) -> int:
@@ -176,7 +98,7 @@ def serve_sweep(call: Call) -> int:
     from facemae_jax.chain import settings, sweep_command
 
     config = settings.load(call.spec, call.overrides)
-    own_grid = getattr(_python_file(call.spec.partition(":")[0]), "GRID", "")
+    own_grid = getattr(python_file(call.spec.partition(":")[0]), "GRID", "")
     overridden = tuple(field for field, _ in call.overrides)
     sweep_command.read_axes(config, call.own, own_grid, overridden)  # a mistake here leaves no workdir behind
     prepare(call.workdir, call.processes)
@@ -203,28 +125,12 @@ def serve_placed(call: Call) -> None:
     from facemae_jax import logs
 
     logs.quiet()
-    _placed(call.verb).serve(call.places, call.own)
+    placed(call.verb).serve(call.places, call.own)
 
 
 def _spec(call: Call) -> str:
     """The config as the command line named it."""
     return " ".join([call.spec, *(f"--config.{field}={value}" for field, value in call.overrides)])
-
-
-def _python_file(name: str) -> ModuleType:
-    """A file of ``configs/``, from the current directory first, executed."""
-    from facemae_jax.chain import settings
-
-    path = settings.find_file(name)
-    spec = importlib.util.spec_from_file_location(f"facemae_file_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(settings.REPOSITORY))  # for `from configs import base`
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(settings.REPOSITORY))
-    return module
 
 
 def _check_shared(workdir: Path) -> None:
@@ -305,27 +211,6 @@ def _server(call: Call) -> Callable[[Call], None]:
     if call.verb in WITHOUT_CONFIG:
         return serve_placed
     return serve_plan if call.verb == "plan" else serve
-
-
-class Placed(NamedTuple):
-    """A verb without a config."""
-
-    summary: str
-    help_text: Callable[[], str]
-    serve: Callable[[tuple[str, ...], dict[str, str]], None]
-
-
-def _placed(verb: str) -> Placed:
-    from facemae_jax.chain import bin_command, export_command, weights_command
-
-    for module in (bin_command, export_command):
-        if verb == module.VERB:
-            return Placed(module.SUMMARY, module.help_text, module.serve)
-    return Placed(
-        weights_command.SUMMARY[verb],
-        functools.partial(weights_command.help_text, verb),
-        functools.partial(weights_command.serve, verb),
-    )
 
 
 def _failed(call: Call | None, code: int) -> int:

@@ -18,6 +18,7 @@ LAYERS = (
     ("report",),
     ("stages",),
     ("chain", "plan", "bench"),
+    ("help",),
     ("__main__",),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
