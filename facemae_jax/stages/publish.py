@@ -17,6 +17,7 @@ from typing import Any
 
 from facemae_jax import logs
 from facemae_jax.data.face_set import FaceSet, FaceSetWriter
+from facemae_jax.data.variants import SET
 from facemae_jax.export.card import card_text
 from facemae_jax.stages import publish_budget, publish_search
 from facemae_jax.stages.inputs import Inputs, Ref, faces_ref, pick_faces
@@ -35,7 +36,11 @@ FIELDS = {
         "distort", *publish_search.FIELDS,
     )
 }  # fmt: skip
-UNHASHED = ("data.seen", "data.unseen", "verify.faces", *publish_search.UNHASHED)
+# Where people's own files lie: looked for in what leaves.
+PLACES = (
+    "data.seen", "data.unseen", "data.landmarks", "verify.faces", "verify.pairs", "verify.groups", "verify.protocols", "recognizer.variants",
+)  # fmt: skip
+UNHASHED = (*PLACES, *publish_search.UNHASHED)
 RELEASE = "release"  # the folder that leaves; its place is what readers call data_dir
 SHORTEST_NAME = 4  # bytes of UTF-8: shorter names occur in ordinary words; a Chinese one has three bytes a character
 
@@ -82,7 +87,7 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
         card + json.dumps(metadata, ensure_ascii=False),
         "\n".join(written),
         pick_faces(config, inputs["faces"], config.reconstruct.subset),
-        [place for place in (config.data.seen, config.data.unseen, config.verify.faces) if "/" in place],
+        _places(config),
     )
     _write(config, kept, made, facts["description"], metadata, card, out / RELEASE / p.name / p.version)
     shutil.rmtree(out / REPAINTED, ignore_errors=True)
@@ -130,6 +135,14 @@ def _check_allowed(config: Any, made: dict[str, Any]) -> None:
         raise FacemaeError(
             "data.terms is empty: say under which terms the source faces may be used; a release carries them."
         )
+
+
+def _places(config: Any) -> list[str]:
+    """Every path of :data:`PLACES`; words such as ``synthetic`` and names of variants are none."""
+    d, v = config.data, config.verify
+    given = [d.seen, d.unseen, d.landmarks, v.faces, v.pairs, v.groups, *config.recognizer.variants]
+    given += [place for protocol in v.protocols.values() for place in protocol.values()]
+    return [text.removeprefix(SET) for text in given if "/" in text]
 
 
 def check_no_names(text: str, written: str, faces: FaceSet, places: Iterable[str] = ()) -> None:

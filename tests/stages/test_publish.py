@@ -250,6 +250,25 @@ def test_terms_are_required_of_real_faces_alone(world):
 
 
 @pytest.mark.parametrize(
+    "where", ["data_landmarks", "verify_pairs", "verify_groups", "recognizer_variants", "protocol"]
+)
+def test_paths_of_all_that_was_read_are_refused(world, monkeypatch, where):
+    changes = {where: {"recognizer_variants": ("original", "set:/our/files")}.get(where, "/our/files")}
+    if where == "protocol":
+        changes, plain = {}, settings
+
+        def with_protocol(**more):
+            config = plain(**more)
+            config.verify.protocols.cfp_fp.faces = "/our/files"
+            return config
+
+        monkeypatch.setitem(globals(), "settings", with_protocol)
+    with pytest.raises(FacemaeError, match="would carry 1 name"):
+        made(world, publish, "publish-place", publish_description="Made of /our/files.", **changes)
+    made(world, publish, "publish-place", publish_description="Made of faces.", **changes)
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         dict(publish_description="Faces such as that of ADA_LOVELACE."),
