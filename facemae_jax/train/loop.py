@@ -2,8 +2,8 @@
 
 A run starts in one of four ways, the first that applies:
 
-1. **resume**: ``out/checkpoints`` holds a checkpoint of this run; state and step are restored, batches follow from the step.
-2. **shared part**: another run trained the same first steps (``train.shared_phase``).
+1. **shared part**: another run trained the same first steps, and this one is not beyond them (``train.shared_phase``).
+2. **resume**: ``out/checkpoints`` holds a checkpoint of this run; state and step are restored, batches follow from the step.
 3. **warm start**: the caller made the state from named weights (``optim.init_from``).
 4. **scratch**: the caller made a fresh state.
 
@@ -119,14 +119,15 @@ def train(
     """
     with Checkpoints(out / "checkpoints", keep_latest=optim.keep_latest, keep_best=optim.keep_best) as checkpoints:
         restored = checkpoints.restore(target, padded=PADDED)
-        before = shared.restore(target, _machine(mesh)) if shared is not None and restored is None else None
-        if restored is not None:
-            state, done, meta = restored
-            _check_meta(meta, fingerprint, mesh, out)
-        elif before is not None:
+        behind = shared is not None and (restored is None or restored[1] < shared.until)
+        before = shared.restore(target, _machine(mesh)) if shared is not None and behind else None
+        if before is not None:
             assert shared is not None
             state, done = before[0], shared.until
             logs.say(f"{label}: steps 1 to {done} are those of another run, and are taken from it")
+        elif restored is not None:
+            state, done, meta = restored
+            _check_meta(meta, fingerprint, mesh, out)
         else:
             state, done = (state() if callable(state) else state), 0
         writer = logs.MetricWriter(out, done if before is None else 0)

@@ -89,6 +89,23 @@ def test_a_run_that_broke_off_goes_on_from_its_own_checkpoint(tmp_path, shared):
     np.testing.assert_array_equal(weights(state), weights(whole))
 
 
+def test_a_run_that_broke_off_before_the_end_of_the_part_takes_it_when_another_run_was_faster(tmp_path, shared):
+    whole = run(tmp_path / "whole", phases=two(STEP, LATER))
+
+    def crash():
+        raise RuntimeError("gone")
+
+    with pytest.raises(RuntimeError):
+        run(
+            tmp_path / "broken", phases=two(STEP, LATER), shared=shared, batches=lambda start: feed(start, at=5, do=crash),
+            save_every=4,
+        )  # fmt: skip
+    run(tmp_path / "first", phases=two(STEP, STEP), shared=shared)
+    state = run(tmp_path / "broken", phases=two(untouched, LATER), shared=shared, save_every=4)
+    np.testing.assert_array_equal(weights(state), weights(whole))
+    assert lines(tmp_path / "broken") == lines(tmp_path / "whole")
+
+
 def test_a_damaged_part_is_told_and_trained_again(tmp_path, shared, capsys):
     run(tmp_path / "first", phases=two(STEP, STEP), shared=shared)
     (place,) = shared.folder.iterdir()
