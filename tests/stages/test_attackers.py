@@ -138,7 +138,7 @@ def test_originals_of_seen_people_are_embedded_once_per_judge(world, tmp_path, m
     )
     rows = np.random.default_rng(0).normal(size=(20, 12)).astype(np.float32)
     for name in ("first", "second"):
-        found = others.with_a_judge(toy_frozen("x"), name, rows, {"blur": rows, "mask": rows})
+        found = others.with_a_judge(toy_frozen(name), name, rows, {"blur": rows, "mask": rows})
         assert found["blur"]["aware"]["retrieval"]["same_image"]["queries"] == 20
     assert sorted(seen) == sorted(
         f"{judge}: seen people{variant}" for judge in ("first", "second") for variant in ("", ", blur", ", mask")

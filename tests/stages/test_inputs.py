@@ -67,7 +67,7 @@ def test_seen_and_unseen_share_nobody_and_leave_nobody_out(imported):
     seen, unseen, everybody = (pick_faces(config(), given, subset) for subset in ("seen", "unseen", "all"))
     assert not people(seen) & people(unseen) and people(seen) | people(unseen) == set(range(PEOPLE))
     assert seen.identities == unseen.identities == PEOPLE // 2  # seen_share is one half
-    assert sorted(seen.keys() + unseen.keys()) == sorted(everybody.keys()) and len(everybody) == len(LABELS)
+    assert sorted([*seen.keys(), *unseen.keys()]) == sorted(everybody.keys()) and len(everybody) == len(LABELS)
     # Labels stay those of the import, and the records those of their people.
     for faces in (seen, unseen):
         assert all(key.startswith(NAMES[n]) for key, n in zip(faces.keys(), faces.labels_n, strict=True))
