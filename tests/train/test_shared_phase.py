@@ -20,6 +20,19 @@ def two(first, second):
     return [Phase(UNTIL, first), Phase(STEPS, second)]
 
 
+def broken_off(tmp_path, shared, at):
+    """A run in ``tmp_path/broken`` that saves every fourth step and ends before batch ``at``."""
+
+    def crash():
+        raise RuntimeError("gone")
+
+    def batches(start):
+        return feed(start, at=at, do=crash)
+
+    with pytest.raises(RuntimeError):
+        run(tmp_path / "broken", phases=two(STEP, LATER), shared=shared, batches=batches, save_every=4)
+
+
 @pytest.fixture
 def shared(tmp_path):
     return SharedPhase(tmp_path / "phases", ["pixels", 3], UNTIL)
@@ -68,18 +81,7 @@ def test_another_part_is_trained_by_itself(tmp_path, shared, other):
 
 def test_a_run_that_broke_off_goes_on_from_its_own_checkpoint(tmp_path, shared):
     whole = run(tmp_path / "whole", phases=two(STEP, LATER))
-
-    def crash():
-        raise RuntimeError("gone")
-
-    with pytest.raises(RuntimeError):
-        run(
-            tmp_path / "broken",
-            phases=two(STEP, LATER),
-            shared=shared,
-            batches=lambda start: feed(start, at=10, do=crash),
-            save_every=4,
-        )
+    broken_off(tmp_path, shared, at=10)
     begun = []
     state = run(
         tmp_path / "broken", phases=two(untouched, LATER), shared=shared,
@@ -91,15 +93,7 @@ def test_a_run_that_broke_off_goes_on_from_its_own_checkpoint(tmp_path, shared):
 
 def test_a_run_that_broke_off_before_the_end_of_the_part_takes_it_when_another_run_was_faster(tmp_path, shared):
     whole = run(tmp_path / "whole", phases=two(STEP, LATER))
-
-    def crash():
-        raise RuntimeError("gone")
-
-    with pytest.raises(RuntimeError):
-        run(
-            tmp_path / "broken", phases=two(STEP, LATER), shared=shared, batches=lambda start: feed(start, at=5, do=crash),
-            save_every=4,
-        )  # fmt: skip
+    broken_off(tmp_path, shared, at=5)
     run(tmp_path / "first", phases=two(STEP, STEP), shared=shared)
     state = run(tmp_path / "broken", phases=two(untouched, LATER), shared=shared, save_every=4)
     np.testing.assert_array_equal(weights(state), weights(whole))
