@@ -55,7 +55,8 @@ def serve(call: Call) -> None:
     """Do what the command line asks for."""
     from facemae_jax import logs
     from facemae_jax.chain import graph, rules, settings
-    from facemae_jax.chain.runner import Chain, locked
+    from facemae_jax.chain.locks import locked
+    from facemae_jax.chain.runner import Chain
     from facemae_jax.processes import barrier
 
     config = settings.load(call.spec, call.overrides)

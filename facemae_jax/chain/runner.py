@@ -7,33 +7,25 @@ finished is computed twice.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import platform
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from importlib import metadata
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import jax
 from ml_collections import ConfigDict
 
 from facemae_jax import logs
 from facemae_jax.chain import graph
 from facemae_jax.chain.fingerprint import fingerprint, hashed_fields, outside_digest, outside_path, view
-from facemae_jax.chain.settings import REPOSITORY
+from facemae_jax.chain.locks import claimed
+from facemae_jax.chain.provenance import code_commit, hardware, versions
 from facemae_jax.export.release import read_or_make_secret
-from facemae_jax.processes import first, from_first
+from facemae_jax.processes import from_first
 from facemae_jax.stages.inputs import Input, Inputs, Ref
 from facemae_jax.types import FacemaeError
-
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "simplejpeg")
-CLAIM_EVERY = 2.0  # seconds between looks at a result that another call is making
 
 
 class Result(NamedTuple):
@@ -196,96 +188,3 @@ class Chain:
 
     def _short(self, path: Path) -> str:
         return path.relative_to(self.workdir).as_posix() if path.is_relative_to(self.workdir) else path.name
-
-
-@contextlib.contextmanager
-def locked(workdir: Path, *, shared: bool = False) -> Iterator[None]:
-    """One run at a time per workdir; a second one is told who holds it. Released by the system when a process dies.
-
-    Args:
-        workdir: made when missing.
-        shared: beside others that also share it (shards of a sweep), not beside a run that wants it for itself.
-    """
-    if not first():
-        yield
-        return
-    private = workdir / "private"
-    private.mkdir(parents=True, exist_ok=True)
-    private.chmod(0o700)
-    with open(private / "lock", "a+") as file:
-        try:
-            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise FacemaeError(
-                f"--workdir={workdir} is in use by process {file.read().strip() or 'unknown'}: wait for it, or choose another workdir."
-            ) from None
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-@contextlib.contextmanager
-def claimed(file: Path, title: str) -> Iterator[None]:
-    """Until this call alone may make a result; others that want it wait here. Released by the system when a process dies.
-
-    Args:
-        file: that stands for the result.
-        title: of the line that tells of the wait.
-    """
-    held: list[IO[str]] = []
-
-    def take() -> bool:
-        if not held:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            held.append(open(file, "a"))
-        try:
-            fcntl.flock(held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    told = False
-    try:
-        while not from_first(take):
-            if not told:
-                logs.say(f"{title}: another call is making it; waiting")
-            told = True
-            time.sleep(CLAIM_EVERY)
-        yield
-    finally:
-        for handle in held:
-            handle.close()
-
-
-def code_commit() -> str:
-    """The commit of this checkout, with ``+changes`` when files differ from it; ``unknown`` outside git."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(REPOSITORY), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"  # an installation without git is a plain fact, not a fault
-
-
-def versions() -> dict[str, str]:
-    """Python and the packages that results depend on."""
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
-
-
-def hardware() -> dict[str, Any]:
-    """What the arrays ran on; no host name."""
-    devices = jax.devices()
-    return dict(
-        device=devices[0].device_kind,
-        platform=devices[0].platform,
-        devices=len(devices),
-        cpus=os.cpu_count(),
-        system=f"{platform.system()} {platform.machine()}",
-        python=sys.implementation.name,
-    )

@@ -21,7 +21,8 @@ from ml_collections import ConfigDict
 from facemae_jax import logs
 from facemae_jax.chain import grid, rules
 from facemae_jax.chain.grid import Axis
-from facemae_jax.chain.runner import Chain, code_commit
+from facemae_jax.chain.provenance import code_commit
+from facemae_jax.chain.runner import Chain
 from facemae_jax.processes import first, from_first
 from facemae_jax.stages.inputs import Ref
 from facemae_jax.train.loop import Interrupted

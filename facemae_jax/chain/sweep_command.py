@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from facemae_jax import logs
 from facemae_jax.chain import grid, settings, sweep, sweep_files, sweep_preview
-from facemae_jax.chain.runner import claimed, locked
+from facemae_jax.chain.locks import claimed, locked
 from facemae_jax.processes import barrier, first, from_first
 from facemae_jax.types import FacemaeError
 

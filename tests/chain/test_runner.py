@@ -9,8 +9,7 @@ import shutil
 import pytest
 
 from facemae_jax import __main__ as door
-from facemae_jax.chain import graph, runner
-from facemae_jax.types import FacemaeError
+from facemae_jax.chain import graph, locks, runner
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +110,7 @@ def test_reuse_of_results_of_other_code_is_told_once(enter, workdir, monkeypatch
 
 
 def test_two_processes_do_not_share_a_workdir(enter, workdir):
-    with runner.locked(workdir):
+    with locks.locked(workdir):
         code, _, err = enter("run", workdir)
     assert code == 2 and "is in use by process" in err
     assert enter("verify", workdir)[0] == 0  # the lock went with its holder
@@ -128,13 +127,5 @@ def test_an_outside_path_that_is_not_there_is_named(enter, tmp_path):
     assert code == 2 and "/no/faces does not exist" in err
 
 
-def test_commit_says_whether_files_differ(monkeypatch, tmp_path):
-    assert runner.code_commit() != ""
-    monkeypatch.setattr(runner, "REPOSITORY", tmp_path)  # no checkout
-    assert runner.code_commit() == "unknown"
-
-
 def test_the_workdir_is_private_where_it_must_be(finished):
     assert (finished[0] / "private").stat().st_mode & 0o077 == 0
-    with pytest.raises(FacemaeError, match="in use"), runner.locked(finished[0]), runner.locked(finished[0]):
-        pass

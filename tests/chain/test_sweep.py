@@ -12,7 +12,7 @@ import pytest
 from sweep_fakes import Fakes
 from two_processes import as_two
 
-from facemae_jax.chain import graph, grid, runner, settings, sweep, sweep_command, sweep_files
+from facemae_jax.chain import graph, grid, locks, settings, sweep, sweep_command, sweep_files
 from facemae_jax.report import sweep_page
 from facemae_jax.train.loop import Interrupted
 from facemae_jax.types import FacemaeError
@@ -24,7 +24,7 @@ POINTS = [(seed, ratio) for ratio in (0.5, 0.75, 0.9) for seed in (0, 1)]
 @pytest.fixture
 def fakes(monkeypatch):
     monkeypatch.setattr(graph, "STAGES", found := Fakes())
-    monkeypatch.setattr(runner, "CLAIM_EVERY", 0.01)
+    monkeypatch.setattr(locks, "CLAIM_EVERY", 0.01)
     monkeypatch.setattr(sweep_page, "render", lambda **given: "\n".join(given["notes"]))  # drawing takes its time
     return found
 
@@ -223,11 +223,11 @@ def test_shards_at_the_same_time_make_each_stage_once(fakes, tiny, tmp_path):
 
 
 def test_shards_share_a_workdir_with_each_other_alone(fakes, enter, tmp_path):
-    with runner.locked(tmp_path, shared=True):
+    with locks.locked(tmp_path, shared=True):
         assert enter("sweep", tmp_path, GRID, "--shard=1/2")[0] == 0
         code, _, err = enter("sweep", tmp_path, GRID)
         assert code == 2 and "is in use by process" in err
-    with runner.locked(tmp_path):
+    with locks.locked(tmp_path):
         assert enter("sweep", tmp_path, GRID, "--shard=1/2")[0] == 2
 
 

@@ -11,7 +11,7 @@ from facemae_jax.audit.matching import matching
 from facemae_jax.audit.retrieval_attack import retrieval_attack
 from facemae_jax.chain import settings as files
 from facemae_jax.chain.fingerprint import view
-from facemae_jax.chain.runner import hardware, versions
+from facemae_jax.chain.provenance import hardware, versions
 from facemae_jax.data.face_set_writer import FaceSetWriter
 from facemae_jax.data.images import encode_png
 from facemae_jax.metrics.verification import verification
