@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -51,7 +52,7 @@ class Listing:
         self.whom_n.append(whom)
 
 
-class RecordSource:
+class RecordSource(ABC):
     """The listed images, in the order of their keys. What kind of listing it is says where a record is, and what in it is the image.
 
     Attributes:
@@ -85,9 +86,9 @@ class RecordSource:
         whom = int(self._whom_n[position])
         return self._names[whom] if self._names else number_name(whom, self._top)
 
+    @abstractmethod
     def where(self, position: int) -> str:
         """The record, for errors."""
-        raise NotImplementedError
 
     def read(self, position: int) -> bytes:
         """The encoded image of a record.
@@ -103,8 +104,9 @@ class RecordSource:
         except FacemaeError as error:
             raise BadImage(where, f"the record cannot be read ({error})") from error
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (nothing to do is right, unless a kind holds files open)
         """Nothing is held open."""
 
+    @abstractmethod
     def _image(self, data: bytes, where: str) -> bytes:
-        raise NotImplementedError
+        """The encoded image in the bytes of a record; ``where`` it is, for errors."""
