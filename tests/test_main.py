@@ -90,13 +90,16 @@ def test_every_verb_has_a_summary_and_a_docstring():
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc can be told to keep freed memory")
-def test_freed_memory_is_kept_for_the_next_step():
-    # Page faults of twenty large arrays made and dropped, one after another: with the setting only the first one faults its pages in.
+@pytest.mark.parametrize("where", ["main thread", "other thread"])
+def test_freed_memory_is_kept_for_the_next_step(where):
+    # Page faults of twenty pairs of large arrays made and dropped: with the setting only the first ones fault their pages in.
+    run = "work()" if where == "main thread" else "t = threading.Thread(target=work); t.start(); t.join()"
     code = (
-        "import resource, sys, numpy; from facemae_jax.__main__ import keep_freed_memory; "
+        "import resource, sys, threading, numpy; from facemae_jax.__main__ import keep_freed_memory; "
         "keep_freed_memory() if sys.argv[1] == 'keep' else None; numpy.ones(1); "
+        "work = lambda: [numpy.ones(1 << 22).sum() + numpy.ones(1 << 23).sum() for _ in range(20)]; "
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt; before = faults(); "
-        "[numpy.ones(1 << 23).sum() for _ in range(20)]; print(faults() - before)"
+        f"{run}; print(faults() - before)"
     )
     counts = {}
     for what in ("keep", "leave"):
