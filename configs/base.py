@@ -205,6 +205,7 @@ def get_config() -> ConfigDict:
         dict(
             subset="unseen",  # unseen | seen | all
             composition="full",  # full: every pixel is decoder output | paste: visible patches are real pixels
+            people=1,  # whose visible patches make one face, in equal shares: 1 = its own person's; above, also of people whom the secret assigns
             release_id="release-1",  # another id: other masks, keys, labels and order
             encoding="jpeg",  # jpeg | png
             quality=95,  # of jpeg, 4:4:4

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from facemae_jax.audit.contributors import Contributors, right_answers
 from facemae_jax.audit.partners import stranger_pairs
 from facemae_jax.audit.rank_figures import rank_figures
 from facemae_jax.metrics.bootstrap import DRAWS, mean_intervals
@@ -147,6 +148,7 @@ def nearest_pixel(
     *,
     sources_Q: np.ndarray,
     labels_G: np.ndarray,
+    others: Contributors | None = None,
     seed: int = 0,
     level: float = 0.95,
     draws: int = DRAWS,
@@ -159,6 +161,7 @@ def nearest_pixel(
         gallery_GE: of the originals.
         sources_Q: gallery position of the original that each was made from.
         labels_G: identity of each original.
+        others: who else is behind the images: their images that were used are sources, too.
         seed, level, draws: of the intervals, over people.
         block: of the search.
 
@@ -176,14 +179,14 @@ def nearest_pixel(
     lengths_G1 = np.einsum("ge,ge->g", gallery_GE, gallery_GE)[:, None]
     searched_GE = np.hstack([gallery_GE, -0.5 * lengths_G1])
 
-    def searched_with(queries_QE: np.ndarray) -> dict[str, Any]:
+    def searched_with(queries_QE: np.ndarray, right_QR: np.ndarray) -> dict[str, Any]:
         asked_QE = np.hstack([queries_QE, np.ones((len(queries_QE), 1), np.float32)])
-        ranks_Q1 = rank_of(asked_QE, searched_GE, sources_Q[:, None], block=block)
+        ranks_QR = rank_of(asked_QE, searched_GE, right_QR, block=block)
         return rank_figures(
-            ranks_Q1, np.full(len(ranks_Q1), len(gallery_GE)), labels_Q, level=level, draws=draws, seed=seed
+            ranks_QR, np.full(len(ranks_QR), len(gallery_GE)), labels_Q, level=level, draws=draws, seed=seed
         )
 
-    ceiling = searched_with(gallery_GE[sources_Q])
-    return searched_with(protected_QE - middle_E) | {
+    ceiling = searched_with(gallery_GE[sources_Q], sources_Q[:, None])
+    return searched_with(protected_QE - middle_E, right_answers(sources_Q, labels_G, others).images_QR) | {
         "ceiling": {"rank": ceiling["rank"], "interval": ceiling["interval"]["rank"]}
     }

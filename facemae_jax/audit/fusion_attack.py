@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from facemae_jax.audit.contributors import Contributors, images_of, none_but_own, ranks_without
 from facemae_jax.audit.rank_figures import rank_figures
 from facemae_jax.metrics.bootstrap import DRAWS, mean_intervals
 from facemae_jax.metrics.retrieval import best_ranks
@@ -34,35 +35,13 @@ def fused(embeddings_nE: np.ndarray, rows_Qi: np.ndarray) -> np.ndarray:
     return sum_QE / np.maximum(np.linalg.norm(sum_QE, axis=1, keepdims=True), 1e-12)
 
 
-def identity_targets(labels_Q: np.ndarray, labels_G: np.ndarray) -> np.ndarray:
-    """``targets_QR``: gallery positions of all images of each query's identity; −1 is padding."""
-    order_G = np.argsort(labels_G, kind="stable")
-    starts_Q = np.searchsorted(labels_G[order_G], labels_Q, side="left")
-    stops_Q = np.searchsorted(labels_G[order_G], labels_Q, side="right")
-    place_QR = starts_Q[:, None] + np.arange((stops_Q - starts_Q).max())[None, :]
-    return np.where(place_QR < stops_Q[:, None], order_G[np.minimum(place_QR, len(order_G) - 1)], -1)
-
-
-def ranks_without(ranks_QR: np.ndarray, left_out_QR: np.ndarray) -> np.ndarray:
-    """The ranks that images would have if those marked were not in the gallery; 0 for these and for padding.
-
-    Ranks count a strict order, so that leaving images out moves each other one up by the number of those before it. All images that
-    are left out must be among the targets.
-    """
-    key_QR = np.where(ranks_QR > 0, ranks_QR, np.iinfo(ranks_QR.dtype).max)
-    order_QR = np.argsort(key_QR, axis=1)
-    before_QR = np.cumsum(np.take_along_axis(left_out_QR, order_QR, axis=1), axis=1)
-    moved_QR = np.empty_like(before_QR)
-    np.put_along_axis(moved_QR, order_QR, before_QR, axis=1)
-    return np.where((ranks_QR > 0) & ~left_out_QR, ranks_QR - moved_QR, 0)
-
-
 def fusion_attack(
     queries_QE: np.ndarray,
     gallery_GE: np.ndarray,
     *,
     sources_Q: np.ndarray,
     labels_G: np.ndarray,
+    others: Contributors | None = None,
     counts: Sequence[int] | None = None,
     groups: int = 4,
     most_people: int = MOST_PEOPLE,
@@ -78,6 +57,7 @@ def fusion_attack(
         gallery_GE: embeddings of the originals by the same recognizer.
         sources_Q: gallery position of the original that each query was made from.
         labels_G: identity of each original.
+        others: who else is behind the queries, the same people behind all of one person: to find one of them is to find somebody.
         counts: values of n; None = 1, 2, 4, 8, … as far as five people have n protected images and another original.
         groups: seeded choices of images per person.
         most_people: of a point; more are thinned by a seeded choice.
@@ -103,7 +83,9 @@ def fusion_attack(
         raise FacemaeError(
             "Two protected images of a fusion attack come from one original: give one release at a time."
         )
-    labels_Q = labels_G[sources_Q]
+    labels_Q, others = labels_G[sources_Q], others or none_but_own(len(sources_Q))
+    images_QP = np.concatenate([sources_Q[:, None], others.images_QC], axis=1)
+    people_QP = np.concatenate([labels_Q[:, None], others.people_QC], axis=1)
     people_K, images_K = np.unique(labels_Q, return_counts=True)
     originals_K = np.bincount(np.searchsorted(people_K, labels_G[np.isin(labels_G, people_K)]))
     reach_K = np.minimum(images_K, originals_K - 1)  # the largest n that leaves another original to be found
@@ -116,30 +98,40 @@ def fusion_attack(
         np.lexsort((np.random.default_rng([seed, group]).random(len(labels_Q)), labels_Q)) for group in range(groups)
     ]
     starts_K = np.searchsorted(np.sort(labels_Q), people_K)
-    aside_gG = np.zeros((groups, len(labels_G)), bool)
+    aside_g = []  # of each group (original, person) as one number: which originals are set aside when that person is searched for
     place_Q = np.arange(len(labels_Q)) - np.repeat(starts_K, images_K)
-    for order_Q, aside_G in zip(orders_gQ, aside_gG, strict=True):
-        aside_G[sources_Q[order_Q[place_Q < np.repeat(aside_K, images_K)]]] = True
+    for order_Q in orders_gQ:
+        rows_n = order_Q[place_Q < np.repeat(aside_K, images_K)]
+        used_nP = images_QP[rows_n]
+        person_n = np.searchsorted(people_K, labels_Q[rows_n])
+        aside_g.append((used_nP * len(people_K) + person_n[:, None])[used_nP >= 0])
     points = []
     for n in counts:
         able = called_K[reach_K[called_K] >= n][:most_people]
         rows_Fn = np.concatenate([order_Q[starts_K[able][:, None] + np.arange(n)] for order_Q in orders_gQ])
         identities_F, group_F = np.tile(people_K[able], groups), np.repeat(np.arange(groups), len(able))
-        targets_FR = identity_targets(identities_F, labels_G)
+        targets_FR = np.concatenate([images_of(people_F, labels_G) for people_F in people_QP[rows_Fn[:, 0]].T], axis=1)
+        number_FR = targets_FR * len(people_K) + np.searchsorted(people_K, identities_F)[:, None]
+        aside_FR = np.concatenate([np.isin(number_FR[group_F == group], aside_g[group]) for group in range(groups)])
+        aside_FR &= targets_FR >= 0
+        left_F = ((targets_FR >= 0) & ~aside_FR).any(axis=1)  # images of others may have been the last
+        rows_Fn, identities_F, targets_FR, aside_FR = (a[left_F] for a in (rows_Fn, identities_F, targets_FR, aside_FR))
+        people = len(np.unique(identities_F))
+        if people < LEAST_PEOPLE:
+            continue
         fused_F = {
             "fused": fused(queries_QE, rows_Fn),
             "one": fused(queries_QE, rows_Fn[:, :1]),
             "ceiling": fused(gallery_GE, sources_Q[rows_Fn]),
         }
         ranks = {name: rank_of(found, gallery_GE, targets_FR, block=block) for name, found in fused_F.items()}
-        aside_FR = aside_gG[group_F[:, None], targets_FR] & (targets_FR >= 0)
         without = {name: ranks_without(ranks_FR, aside_FR) for name, ranks_FR in ranks.items()}
         searched_F = len(gallery_GE) - aside_FR.sum(axis=1)
         options: dict[str, Any] = dict(level=level, draws=draws, seed=seed)
         points.append(
             {
                 "n": int(n),
-                "people": len(able),
+                "people": people,
                 "without_sources": _found(without, searched_F, identities_F, options),
                 "with_sources": _found(ranks, np.full_like(searched_F, len(gallery_GE)), identities_F, options),
             }

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from facemae_jax.audit.contributors import right_answers
 from facemae_jax.audit.partners import pair_scores, relative_pairs, stranger_pairs
 from facemae_jax.audit.rank_figures import rank_figures
-from facemae_jax.audit.retrieval_attack import same_identity_targets
 from facemae_jax.metrics.bootstrap import DRAWS
 from facemae_jax.metrics.linkage import LEAST, linkage
 from facemae_jax.search import rank_of
@@ -114,7 +114,8 @@ def _links(
     )
     if len(relatives.left_n) < LEAST or len(np.unique(labels_Q[relatives.left_n])) < 2:
         return {"same_image": image, "same_identity": None}
-    targets_QR = same_identity_targets(mate_Q, labels_P)
+    right = right_answers(mate_Q, labels_P)
+    targets_QR = np.where(right.used_QR, -1, right.identity_QR)
     asked_Q = (targets_QR >= 0).any(axis=1)
     ranks_QR = rank_of(first_QE[asked_Q], second_PE, targets_QR[asked_Q], block=block, exclude_Q=mate_Q[asked_Q])
     identity = {

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from facemae_jax.audit.contributors import Contributors, none_but_own
 from facemae_jax.metrics.bootstrap import DRAWS
 from facemae_jax.metrics.roc_intervals import roc_intervals
 from facemae_jax.metrics.verification import area, equal_error_rate, roc, tar_at_far, thin
@@ -29,9 +30,9 @@ class NonMated(NamedTuple):
 
 
 def non_mated_scores(
-    queries_QE: np.ndarray, gallery_GE: np.ndarray, *, labels_Q: np.ndarray, labels_G: np.ndarray, seed: int
+    queries_QE: np.ndarray, gallery_GE: np.ndarray, *, people_QP: np.ndarray, labels_G: np.ndarray, seed: int
 ) -> NonMated:
-    """Cosines of queries and images of other identities: all of them, or about a million drawn evenly over the queries.
+    """Cosines of queries and images of people other than the P behind each: all of them, or about a million drawn evenly over the queries.
 
     Raises:
         FacemaeError: when the gallery holds one identity only.
@@ -41,8 +42,8 @@ def non_mated_scores(
     drawn: list[np.ndarray] = []
     for start in range(0, len(queries_QE), ROWS):
         scores_qG = queries_QE[start : start + ROWS] @ gallery_GE.T
-        for scores_G, label in zip(scores_qG, labels_Q[start : start + ROWS], strict=True):
-            scores = scores_G[labels_G != label]
+        for scores_G, people_P in zip(scores_qG, people_QP[start : start + ROWS], strict=True):
+            scores = scores_G[(labels_G[:, None] != people_P[None, :]).all(axis=1)]
             drawn.append(scores if len(scores) <= share else random.choice(scores, share, replace=False))
     scores = np.concatenate(drawn)
     if not len(scores):
@@ -58,6 +59,7 @@ def matching(
     *,
     sources_Q: np.ndarray,
     labels_G: np.ndarray,
+    others: Contributors | None = None,
     seed: int = 0,
     level: float = 0.95,
     draws: int = DRAWS,
@@ -69,6 +71,7 @@ def matching(
         gallery_GE: embeddings of the originals by the same recognizer.
         sources_Q: gallery position of the original that each query was made from.
         labels_G: identity of each original.
+        others: who else is behind the queries: their images that were used are sources, too, and none of theirs is non-mated.
         seed: which non-mated pairs are drawn when there are more than a million; and of the intervals.
         level, draws: of the intervals, over people.
 
@@ -79,8 +82,12 @@ def matching(
     """
     labels_G = np.asarray(labels_G)
     labels_Q = labels_G[sources_Q]
-    mated_n = np.einsum("qe,qe->q", queries_QE, gallery_GE[sources_Q])
-    others_n, query_n = non_mated_scores(queries_QE, gallery_GE, labels_Q=labels_Q, labels_G=labels_G, seed=seed)
+    others = others or none_but_own(len(sources_Q))
+    images_QR = np.concatenate([np.asarray(sources_Q)[:, None], others.images_QC], axis=1)
+    of_n, which_n = np.nonzero(images_QR >= 0)
+    mated_n = np.einsum("ne,ne->n", queries_QE[of_n], gallery_GE[images_QR[of_n, which_n]])
+    people_QP = np.concatenate([labels_Q[:, None], others.people_QC], axis=1)
+    others_n, query_n = non_mated_scores(queries_QE, gallery_GE, people_QP=people_QP, labels_G=labels_G, seed=seed)
     curve = roc(
         np.concatenate([mated_n, others_n]),
         np.concatenate([np.ones(len(mated_n), bool), np.zeros(len(others_n), bool)]),
@@ -93,7 +100,7 @@ def matching(
     }
     if figures["people"] > 1:
         figures["interval"] = roc_intervals(
-            mated_n, others_n, (labels_Q, labels_Q[query_n]), figures, level=level, draws=draws, seed=seed
+            mated_n, others_n, (labels_Q[of_n], labels_Q[query_n]), figures, level=level, draws=draws, seed=seed
         )
         figures["level"] = level
     edges = np.linspace(-1.0, 1.0, BINS + 1)

@@ -12,24 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from facemae_jax.audit.contributors import Contributors, ranks_without, right_answers
 from facemae_jax.audit.rank_figures import rank_intervals
 from facemae_jax.metrics.bootstrap import DRAWS
 from facemae_jax.metrics.retrieval import retrieval
 from facemae_jax.search import rank_of
-
-
-def same_identity_targets(sources_Q: np.ndarray, labels_G: np.ndarray) -> np.ndarray:
-    """``targets_QR``: gallery positions of all other images of each query's identity; −1 is padding, R at least 1."""
-    order = np.argsort(labels_G, kind="stable")
-    starts = np.searchsorted(labels_G[order], labels_G[sources_Q], side="left")
-    stops = np.searchsorted(labels_G[order], labels_G[sources_Q], side="right")
-    most = max(1, int((stops - starts).max()) - 1)
-    targets_QR = np.full((len(sources_Q), most), -1, np.int32)
-    for query, (source, start, stop) in enumerate(zip(sources_Q, starts, stops, strict=True)):
-        own = order[start:stop]
-        others = own[own != source]
-        targets_QR[query, : len(others)] = others
-    return targets_QR
 
 
 def retrieval_attack(
@@ -38,6 +25,7 @@ def retrieval_attack(
     *,
     sources_Q: np.ndarray,
     labels_G: np.ndarray,
+    others: Contributors | None = None,
     seed: int = 0,
     level: float = 0.95,
     draws: int = DRAWS,
@@ -50,6 +38,7 @@ def retrieval_attack(
         gallery_GE: embeddings of the originals by the same recognizer.
         sources_Q: gallery position of the original that each query was made from.
         labels_G: identity of each original.
+        others: who else is behind the queries: to find one of them is to find somebody, and their images that were used are sources, too.
         seed, level, draws: of the intervals, over people.
         block: of the search.
 
@@ -62,25 +51,27 @@ def retrieval_attack(
     sources_Q, labels_G = np.asarray(sources_Q, np.int64), np.asarray(labels_G)
     labels_Q = labels_G[sources_Q]
     options: dict[str, Any] = dict(seed=seed, level=level, draws=draws)
-    own_Q1 = rank_of(queries_QE, gallery_GE, sources_Q[:, None], block=block)
-    targets_QR = same_identity_targets(sources_Q, labels_G)
-    asked_Q = (targets_QR >= 0).any(axis=1)
+    right = right_answers(sources_Q, labels_G, others)
+    images_QR = rank_of(queries_QE, gallery_GE, right.images_QR, block=block)
+    asked_Q = ((right.identity_QR >= 0) & ~right.used_QR).any(axis=1)
     identity = None
     if asked_Q.any():
-        ranks_QR = rank_of(
-            queries_QE[asked_Q], gallery_GE, targets_QR[asked_Q], block=block, exclude_Q=sources_Q[asked_Q]
-        )
-        identity = _figures(ranks_QR, len(gallery_GE) - 1, labels_Q[asked_Q], options)
+        used_QR = right.used_QR[asked_Q]
+        ranks_QR = rank_of(queries_QE[asked_Q], gallery_GE, right.identity_QR[asked_Q], block=block)
+        searched_Q = len(gallery_GE) - used_QR.sum(axis=1)
+        identity = _figures(ranks_without(ranks_QR, used_QR), searched_Q, labels_Q[asked_Q], options)
     return {
-        "same_image": _figures(own_Q1, len(gallery_GE), labels_Q, options),
+        "same_image": _figures(images_QR, np.full(len(images_QR), len(gallery_GE)), labels_Q, options),
         "same_identity": identity,
         "without_another_image": int(np.count_nonzero(~asked_Q)),
     }
 
 
-def _figures(ranks_QR: np.ndarray, gallery: int, identities_Q: np.ndarray, options: dict[str, Any]) -> dict[str, Any]:
+def _figures(
+    ranks_QR: np.ndarray, searched_Q: np.ndarray, identities_Q: np.ndarray, options: dict[str, Any]
+) -> dict[str, Any]:
     """Rates of one question, with intervals where there are people to resample."""
-    found = retrieval(ranks_QR, np.full(len(ranks_QR), gallery)) | {"people": len(np.unique(identities_Q))}
+    found = retrieval(ranks_QR, searched_Q) | {"people": len(np.unique(identities_Q))}
     if found["people"] < 2:
         return found
     return found | {"interval": rank_intervals(ranks_QR, identities_Q, **options), "level": options["level"]}

@@ -41,6 +41,10 @@ def _mae(c: ConfigDict) -> None:
         refuse(
             f"--config.mae.visible={visible}: an image has {patches} patches; choose from 1 to {patches - 1}, or another mae.mask_ratio."
         )
+    if c.reconstruct.people > visible:
+        refuse(
+            f"--config.reconstruct.people={c.reconstruct.people}: {visible} patches of a face are visible, one of each person at least."
+        )
     if c.mae.size == "custom" and not (c.mae.width and c.mae.depth and c.mae.heads):
         refuse("--config.mae.size=custom needs mae.width, mae.depth and mae.heads greater than 0.")
     if c.mae.size != "custom" and (c.mae.width or c.mae.depth or c.mae.heads):
@@ -82,6 +86,11 @@ def _faces(c: ConfigDict) -> None:
     if c.reconstruct.composition == "paste" and not c.publish.allow_real_pixels:
         refuse(
             "--config.reconstruct.composition=paste publishes real pixels: say --config.publish.allow_real_pixels=True if that is meant."
+        )
+    if c.reconstruct.composition == "paste" and c.reconstruct.people > 1:
+        refuse(
+            f"--config.reconstruct.people={c.reconstruct.people} with composition=paste would publish real pixels of several people on one face: "
+            "choose composition=full, or people=1."
         )
     real = [s for s in (c.data.seen, c.data.unseen) if s not in ("", "synthetic")]
     if real and not c.data.terms.strip():

@@ -68,7 +68,7 @@ FOLDS: tuple[Test, str] = (lambda x: x >= 2, "at least 2")
 ABOVE_ZERO = (
     "data.image_size data.max_pixels data.threads data.min_images synthetic.identities synthetic.images teacher.embedding "
     "teacher.count recognizer.embedding mae.decoder_width mae.decoder_depth mae.decoder_heads mae.patch reconstruct.batch "
-    "reconstruct.shard_records distort.pixelate "
+    "reconstruct.shard_records reconstruct.people distort.pixelate "
     "distort.dppix_epsilon distort.dppix_m verify.identities verify.images verify.count verify.batch audit.max_queries "
     "audit.max_gallery audit.attack_images audit.attack_steps audit.attack_batch audit.attack_learning_rate "
     "audit.membership_masks audit.batch mesh.fsdp "

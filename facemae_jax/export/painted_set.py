@@ -7,7 +7,7 @@ attackers, who paint faces that they know, keep the faces as they are and choose
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,9 +28,12 @@ class Plan(NamedTuple):
 
     faces: FaceSet  # labels from 0 to K − 1
     order_n: np.ndarray  # place in the painted set → position in ``faces``
-    keys: Sequence[str]  # of the painted images, by position in ``faces``
+    keys: Sequence[str] | Mapping[int, str]  # of the painted images, by position in ``faces``
     labels_K: np.ndarray  # label in ``faces`` → label in the painted set
     seeds_n2: np.ndarray  # of the masks, by position in ``faces``
+    contributors_nM: (
+        np.ndarray
+    )  # positions in ``faces`` of the images that make each face, its own first; by position in ``faces``
 
 
 class Form(NamedTuple):
@@ -42,12 +45,17 @@ class Form(NamedTuple):
     shard_records: int
 
 
-def attackers_plan(faces: FaceSet, name: str) -> Plan:
-    """The faces in their order, under their keys, behind masks that follow from ``name`` and the keys alone: no secret is known."""
+def attackers_plan(faces: FaceSet, name: str, people: int) -> Plan:
+    """The faces in their order, under their keys, behind masks that follow from ``name`` and the keys alone: no secret is known.
+
+    ``people`` are mixed as in a release, but who with whom is the attackers' own.
+    """
     faces = faces.relabelled()
-    keys = faces.keys()
-    seeds_n2 = release.mask_seeds(release.release_key(hashlib.sha256(name.encode()).digest(), name), keys)
-    return Plan(faces, np.arange(len(faces)), keys, np.arange(faces.identities), seeds_n2)
+    keys, key = faces.keys(), release.release_key(hashlib.sha256(name.encode()).digest(), name)
+    mixed_nM = release.contributors(key, faces.labels_n, keys, people)
+    return Plan(
+        faces, np.arange(len(faces)), keys, np.arange(faces.identities), release.mask_seeds(key, keys), mixed_nM
+    )
 
 
 def write_painted(plan: Plan, painter: Painter, form: Form, version: Path, *, name: str, label: str) -> Path:
@@ -61,7 +69,7 @@ def write_painted(plan: Plan, painter: Painter, form: Form, version: Path, *, na
         name: of the data set.
         label: of the progress bar.
     """
-    count, size = len(plan.faces), form.shard_records
+    count, size = len(plan.order_n), form.shard_records
 
     def open_writer() -> FaceSetWriter:
         return FaceSetWriter(
@@ -91,10 +99,11 @@ def _records(plan: Plan, places: np.ndarray, painter: Painter, form: Form, bar: 
     """The records of one shard. Batches begin with the shard, so its bytes do not depend on what was done before."""
     for start in range(0, len(places), painter.batch):
         positions = plan.order_n[places[start : start + painter.batch]]
-        sources = [plan.faces[int(position)] for position in positions]
+        mixed_bM = plan.contributors_nM[positions]
+        sources = [plan.faces[int(position)] for position in mixed_bM.ravel()]
         images = np.stack([decode_record(source.image, source.key) for source in sources])
-        painted = painter(images, plan.seeds_n2[positions])
-        for position, source, image_HWC in zip(positions, sources, painted, strict=True):
+        painted = painter(images.reshape(*mixed_bM.shape, *images.shape[1:]), plan.seeds_n2[positions])
+        for position, source, image_HWC in zip(positions, sources[:: mixed_bM.shape[1]], painted, strict=True):
             data = encode_jpeg(image_HWC, form.quality) if form.encoding == "jpeg" else encode_png(image_HWC)
             yield Record(data, int(plan.labels_K[source.label]), plan.keys[int(position)])
         bar.update(len(positions))

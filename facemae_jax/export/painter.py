@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 from facemae_jax import mesh as meshes
 from facemae_jax.checkpoint import load_model
 from facemae_jax.models.mae import Mae, MaeConfig
-from facemae_jax.models.masking import paste, random_mask
+from facemae_jax.models.masking import mix_patches, paste, patch_owners, random_mask
 from facemae_jax.models.scaling import to_uint8, to_unit
 from facemae_jax.types import FacemaeError, Tree
 
@@ -32,24 +32,31 @@ def compiler_options(backend: str) -> dict[str, bool] | None:
 
 
 def paint(
-    params: Tree, images_BHWC: jax.Array, mask_seeds_B2: jax.Array, *, model: Mae, composition: str = "full"
+    params: Tree, images_BMHWC: jax.Array, mask_seeds_B2: jax.Array, *, model: Mae, composition: str = "full"
 ) -> jax.Array:
     """Paint faces from their visible patches.
 
+    With M > 1 images per face the visible patches come from all of them in equal shares (``masking.patch_owners``): the face painted from
+    them is nobody's. Others of one person must be mixed with the same people, or no recognizer could learn from them.
+
     Args:
         params: of the MAE.
-        images_BHWC: uint8. Hidden patches never enter the computation.
+        images_BMHWC: uint8, the face's own first. Hidden patches never enter the computation.
         mask_seeds_B2: uint32, of ``release.mask_seeds``: which patches of each image are visible.
         model: with the number of visible patches, and where they may be, in its config.
-        composition: full = every pixel is decoder output; paste = visible patches are copied from the image.
+        composition: full = every pixel is decoder output; paste = visible patches are copied from the images.
 
     Returns:
-        uint8 of the same shape.
+        ``painted_BHWC``, uint8.
     """
-    units_BHWC = to_unit(images_BHWC)
     keys_B = jax.random.wrap_key_data(mask_seeds_B2, impl="threefry2x32")
-    c = model.config
+    c, people = model.config, images_BMHWC.shape[1]
     mask = random_mask(keys_B, patches=c.patches, visible=c.visible, focus=c.mask_focus)
+    images_BHWC = images_BMHWC[:, 0]
+    if people > 1:
+        owner_BN = patch_owners(keys_B, mask.visible_BV, patches=c.patches, people=people)
+        images_BHWC = mix_patches(images_BMHWC, owner_BN, c.patch)
+    units_BHWC = to_unit(images_BHWC)
     output: Any = model.apply({"params": params}, units_BHWC, mask.visible_BV)
     painted_BHWC = to_uint8(output.pixels_BHWC)
     if composition == "paste":
@@ -112,16 +119,24 @@ class Painter:
             compiler_options=compiler_options(jax.default_backend()),
         )
 
-    def __call__(self, images_nHWC: np.ndarray, mask_seeds_n2: np.ndarray) -> np.ndarray:
-        """uint8 images and their mask seeds → painted uint8 images, in order; any n."""
+    def __call__(self, images_nMHWC: np.ndarray, mask_seeds_n2: np.ndarray) -> np.ndarray:
+        """uint8 images (M for each face, its own first) and mask seeds → ``painted_nHWC``, uint8, in order; any n.
+
+        Raises:
+            FacemaeError: more images per face than visible patches.
+        """
+        if images_nMHWC.shape[1] > self.config.visible:
+            raise FacemaeError(
+                f"reconstruct.people={images_nMHWC.shape[1]}: {self.config.visible} patches are visible, one for each person at least."
+            )
         painted = []
-        for start in range(0, len(images_nHWC), self.batch):
-            images, seeds = images_nHWC[start : start + self.batch], mask_seeds_n2[start : start + self.batch]
+        for start in range(0, len(images_nMHWC), self.batch):
+            images, seeds = images_nMHWC[start : start + self.batch], mask_seeds_n2[start : start + self.batch]
             rows = len(images)
             given = (_padded(images, self.batch), _padded(seeds, self.batch))
-            images_BHWC, seeds_B2 = meshes.put_batch(self.mesh, given)
-            painted.append(np.asarray(self._paint(self._params, images_BHWC, jnp.asarray(seeds_B2)))[:rows])
-        return np.concatenate(painted) if painted else images_nHWC[:0]
+            images_BMHWC, seeds_B2 = meshes.put_batch(self.mesh, given)
+            painted.append(np.asarray(self._paint(self._params, images_BMHWC, jnp.asarray(seeds_B2)))[:rows])
+        return np.concatenate(painted) if painted else images_nMHWC[:0, 0]
 
 
 def _padded(rows: np.ndarray, count: int) -> np.ndarray:

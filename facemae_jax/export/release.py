@@ -93,6 +93,42 @@ def label_map(key: bytes, identities: int) -> np.ndarray:
     return released_K
 
 
+def contributors(key: bytes, labels_n: np.ndarray, source_keys: Sequence[str], people: int) -> np.ndarray:
+    """``contributors_nM``: the positions of the M source images from which each face is painted, its own first.
+
+    All identities stand in a circle, and every image of one is mixed with images of the M − 1 identities behind it: always the same people,
+    one image of each, drawn anew for every face. So each person stands behind M released identities, and no two of these have the same people.
+
+    Args:
+        key: of the release.
+        labels_n: source labels 0…K−1, each with at least one image.
+        source_keys: of the n images.
+        people: M; 1 = nobody is mixed.
+
+    Raises:
+        FacemaeError: not more identities than M.
+    """
+    own_n1 = np.arange(len(labels_n))[:, None]
+    if people == 1:
+        return own_n1
+    images_K = np.bincount(labels_n)
+    if len(images_K) <= people:
+        raise FacemaeError(
+            f"reconstruct.people={people}: of {len(images_K)} people some would be mixed with the same ones; more people than that are needed."
+        )
+    marks = [_mac(key, "circle", str(label)) for label in range(len(images_K))]
+    circle_K = np.array(sorted(range(len(marks)), key=marks.__getitem__))
+    rank_K = np.argsort(circle_K)
+    order_n, starts_K = np.argsort(labels_n, kind="stable"), np.concatenate([[0], np.cumsum(images_K)[:-1]])
+    columns = [own_n1]
+    for number in range(1, people):
+        other_n = circle_K[(rank_K[labels_n] + number) % len(circle_K)]
+        drawn = [int.from_bytes(_mac(key, f"contributor {number}", source)[:8], "little") for source in source_keys]
+        which_n = np.array([draw % int(images_K[other]) for draw, other in zip(drawn, other_n, strict=True)])
+        columns.append(order_n[starts_K[other_n] + which_n][:, None])
+    return np.concatenate(columns, axis=1)
+
+
 def mask_seeds(key: bytes, source_keys: Sequence[str]) -> np.ndarray:
     """``seeds_n2``, uint32: the data of one random key per record, from which its mask is drawn."""
     seeds = [np.frombuffer(_mac(key, "mask", source)[:8], "<u4") for source in source_keys]

@@ -14,6 +14,7 @@ AT = (1, 5, 10)
 
 def best_ranks(ranks_QR: np.ndarray) -> np.ndarray:
     """``best_Q``: the rank of each query's first right image; 0 in ``ranks_QR`` is padding."""
+    ranks_QR = np.asarray(ranks_QR, np.int64)  # numpy.where lets the number below wrap around in a narrower type
     return np.where(ranks_QR > 0, ranks_QR, np.iinfo(np.int64).max).min(axis=1)
 
 

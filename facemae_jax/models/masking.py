@@ -76,12 +76,46 @@ def hidden_patches(visible_BV: jax.Array, patches: int) -> jax.Array:
     return ~(visible_BV[:, :, None] == jnp.arange(patches)[None, None, :]).any(axis=1)
 
 
+def patch_owners(keys_B: jax.Array, visible_BV: jax.Array, *, patches: int, people: int) -> jax.Array:
+    """``owner_BN``, int32: from which of the images that make one face each patch comes; 0, the face's own, at hidden patches.
+
+    Every image gives equally many visible patches, those before one more where they do not divide; which ones depends on the key alone.
+
+    Args:
+        keys_B: typed keys, those of the masks.
+        visible_BV: of :func:`random_mask`.
+        patches: N.
+        people: M, images per face, at most V.
+    """
+
+    def shared(key: jax.Array, visible_V: jax.Array) -> jax.Array:
+        owner_V = jax.random.permutation(
+            jax.random.fold_in(key, 1), jnp.arange(visible_V.shape[0], dtype=jnp.int32) % people
+        )
+        return jnp.zeros(patches, jnp.int32).at[visible_V].set(owner_V, unique_indices=True)
+
+    return jax.vmap(shared)(keys_B, visible_BV)
+
+
+def mix_patches(images_BMHWC: jax.Array, owner_BN: jax.Array, patch: int) -> jax.Array:
+    """``images_BHWC``: each patch from the image that owns it."""
+    owner_BHW1 = patches_to_pixels(owner_BN, patch)
+    mixed_BHWC = images_BMHWC[:, 0]
+    for number in range(1, images_BMHWC.shape[1]):
+        mixed_BHWC = jnp.where(owner_BHW1 == number, images_BMHWC[:, number], mixed_BHWC)
+    return mixed_BHWC
+
+
+def patches_to_pixels(values_BN: jax.Array, patch: int) -> jax.Array:
+    """``values_BHW1``: a value per patch on the pixel grid of square images."""
+    b, n = values_BN.shape
+    side = round(n**0.5)
+    return jnp.repeat(jnp.repeat(values_BN.reshape(b, side, side), patch, axis=1), patch, axis=2)[..., None]
+
+
 def hidden_pixels(hidden_BN: jax.Array, patch: int) -> jax.Array:
     """``hidden_BHW1``: the mask on the pixel grid of square images."""
-    b, n = hidden_BN.shape
-    side = round(n**0.5)
-    rows = jnp.repeat(jnp.repeat(hidden_BN.reshape(b, side, side), patch, axis=1), patch, axis=2)
-    return rows[..., None]
+    return patches_to_pixels(hidden_BN, patch)
 
 
 def paste(painted_BHWC: jax.Array, images_BHWC: jax.Array, hidden_BN: jax.Array, patch: int) -> jax.Array:

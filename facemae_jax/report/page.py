@@ -54,7 +54,7 @@ def render(
         name: of the run.
         verify: ``verify.json``, or None when nothing was verified.
         audit: ``audit.json``.
-        reconstruction: ``images``, ``identities``, ``visible_share``, ``composition``.
+        reconstruction: ``images``, ``identities``, ``visible_share``, ``composition``, ``people``.
         images_nHWC: reconstructions to show.
         originals_nHWC: their originals, or None (the default of every config).
         training: run → its logged metrics, each with ``step`` and ``loss``.
@@ -72,6 +72,7 @@ def render(
         identities=f"{reconstruction['identities']:,}",
         visible_share=f"{percent(reconstruction['visible_share'], digits=0)} %",
         composition=reconstruction["composition"],
+        people=reconstruction["people"],
         judges=[_judge(verify, judge, audit, found) for judge in audit["judges"]],
         rows=_rows(verify, audit),
         chance_utility=percent(utility_chance(verify)),

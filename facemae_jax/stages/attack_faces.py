@@ -30,10 +30,18 @@ class Protected(NamedTuple):
     transform: Transform | None
 
 
+class Everybody(NamedTuple):
+    """(protected, original) for everyone behind each protected image: more than one pair of an image that several people make."""
+
+    pairs: PairSource
+    people_n: np.ndarray  # position of each pair's original among the attackers' seen people
+
+
 class Pairs(NamedTuple):
     """(protected, original) of one variant: of seen people to learn from, of the attacked to be measured on."""
 
-    seen: PairSource
+    seen: PairSource  # the own source alone
+    everybody: Everybody  # also who else is behind the seen ones
     attacked: PairSource
 
 
@@ -80,7 +88,7 @@ class AttackFaces:
     def second_release(self) -> FaceSet:
         """The queries' sources behind other masks, in their order."""
         if self._second is None:
-            self._second = self._painted(self.sources, "second release")
+            self._second, _ = self._painted(self.sources, "second release")
         return self._second
 
     def pairs(self, variant: str) -> Pairs:
@@ -89,18 +97,27 @@ class AttackFaces:
             images, transform = self.protected[variant]
             people = self.sample("seen")
             if variant == RECONSTRUCTION:
-                seen = PairSource(self._painted(people, "seen people"), people)
+                painted, mixed_nM = self._painted(people, "seen people")
+                seen = PairSource(painted, people)
             else:
+                mixed_nM = np.arange(len(people))[:, None]
                 seen = PairSource(people, people, distortion(self.config, variant, people))
-            self._pairs[variant] = Pairs(seen, PairSource(images, self.sources, transform))
+            everybody = seen
+            if mixed_nM.shape[1] > 1:
+                own_n = np.repeat(np.arange(len(people)), mixed_nM.shape[1])
+                everybody = seen._replace(
+                    protected=seen.protected.subset(own_n), originals=people.subset(mixed_nM.ravel())
+                )
+            self._pairs[variant] = Pairs(
+                seen, Everybody(everybody, mixed_nM.ravel()), PairSource(images, self.sources, transform)
+            )
         return self._pairs[variant]
 
-    def _painted(self, faces: FaceSet, name: str) -> FaceSet:
-        """``faces`` behind masks of the attackers' own, in the same order."""
+    def _painted(self, faces: FaceSet, name: str) -> tuple[FaceSet, np.ndarray]:
+        """``faces`` behind masks of the attackers' own, in the same order, and ``contributors_nM``: which of them make each."""
         r = self.config.reconstruct
         form = Form(self.config.data.image_size, r.encoding, r.quality, r.shard_records)
-        plan = attackers_plan(faces, f"{name} {self.config.audit.seed}")
+        plan = attackers_plan(faces, f"{name} {self.config.audit.seed}", r.people)
         place = self.folder / name / "1.0.0"
-        return open_face_set(
-            write_painted(plan, self.painter(), form, place, name="painted", label=f"attackers: {name}")
-        )
+        version = write_painted(plan, self.painter(), form, place, name="painted", label=f"attackers: {name}")
+        return open_face_set(version), plan.contributors_nM

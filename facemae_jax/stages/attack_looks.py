@@ -5,11 +5,12 @@ Every image is decoded once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from facemae_jax.audit.contributors import Contributors
 from facemae_jax.audit.copy_detector import nearest_pixel, thumbnails, visible_share
 from facemae_jax.data.face_set import FaceSet
 from facemae_jax.data.images import decode_record
@@ -19,7 +20,13 @@ from facemae_jax.stages.attack_faces import Protected
 
 
 def looks(
-    config: Any, gallery: FaceSet, sources_Q: np.ndarray, protected: dict[str, Protected], *, copies: bool
+    config: Any,
+    gallery: FaceSet,
+    sources_Q: np.ndarray,
+    protected: dict[str, Protected],
+    behind: Mapping[str, Contributors | None],
+    *,
+    copies: bool,
 ) -> dict[str, Any]:
     """``set`` and, if ``copies``, ``pixels`` of ``audit.json``: variant → figures.
 
@@ -28,6 +35,7 @@ def looks(
         gallery: originals.
         sources_Q: gallery position of each query's own source, ascending.
         protected: variant → images of the queries, in their order.
+        behind: variant → who else is behind the queries; None or missing: nobody.
         copies: whether to look for copies.
     """
     seed, people_Q = config.audit.seed, gallery.labels_n[sources_Q]
@@ -44,7 +52,7 @@ def looks(
                     shown_nHWC, sources_nHWC, people_Q[some], patch=config.mae.patch, seed=seed
                 ),
                 "nearest": nearest_pixel(
-                    small_QE, gallery_GE, sources_Q=sources_Q, labels_G=gallery.labels_n, seed=seed
+                    small_QE, gallery_GE, sources_Q=sources_Q, labels_G=gallery.labels_n, others=behind.get(variant), seed=seed
                 ),
             }  # fmt: skip
     return {"set": quality} | ({"pixels": pixels} if copies else {})

@@ -7,13 +7,14 @@ stage's ``attackers`` folder, which the audit takes away at its end. Figures aga
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from facemae_jax.audit.aware_attack import train_aware
+from facemae_jax.audit.contributors import Contributors
 from facemae_jax.audit.fusion_attack import fusion_attack
 from facemae_jax.audit.inversion_attack import behind, signal_to_noise, train_inverter
 from facemae_jax.audit.linkage_attack import linkage_attack
@@ -48,6 +49,7 @@ class Attackers:
         gallery: originals.
         sources_Q: gallery position of each query's own source, ascending.
         protected: variant → images of the queries, in their order.
+        behind: variant → who else is behind the queries; None or missing: nobody.
     """
 
     def __init__(
@@ -58,9 +60,10 @@ class Attackers:
         gallery: FaceSet,
         sources_Q: np.ndarray,
         protected: dict[str, Protected],
+        behind: Mapping[str, Contributors | None],
     ):
         self.config, self.folder = config, out / FOLDER
-        self.gallery, self.sources_Q, self.protected = gallery, sources_Q, protected
+        self.gallery, self.sources_Q, self.protected, self.behind = gallery, sources_Q, protected, behind
         self.attacks = tuple(config.audit.attacks)
         self.mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
         self.threads, self.seed, self.batch = config.data.threads, config.audit.seed, config.audit.batch
@@ -71,7 +74,9 @@ class Attackers:
 
     def without_a_judge(self) -> dict[str, Any]:
         """``set``, ``pixels`` and ``membership`` of ``audit.json``: what needs no recognizer."""
-        found = looks(self.config, self.gallery, self.sources_Q, self.protected, copies="copy" in self.attacks)
+        found = looks(
+            self.config, self.gallery, self.sources_Q, self.protected, self.behind, copies="copy" in self.attacks
+        )
         if "membership" in self.attacks:
             found["membership"] = self._membership()
         return found
@@ -90,7 +95,9 @@ class Attackers:
         found: dict[str, dict[str, Any]] = {variant: {} for variant in queries}
         for variant, queries_QE in queries.items():
             if "fusion" in self.attacks:
-                found[variant]["fusion"] = fusion_attack(queries_QE, gallery_GE, seed=self.seed, **self._truth)
+                found[variant]["fusion"] = fusion_attack(
+                    queries_QE, gallery_GE, others=self.behind.get(variant), seed=self.seed, **self._truth
+                )
         if "linkage" in self.attacks and RECONSTRUCTION in queries:
             found[RECONSTRUCTION]["linkage"] = self._linkage(frozen, name, gallery_GE, queries[RECONSTRUCTION])
         trained_on = self.config.audit.trained_on
@@ -156,17 +163,17 @@ class Attackers:
         self, frozen: Frozen, name: str, variant: str, gallery_GE: np.ndarray, queries_QE: np.ndarray,
         seen_nE: np.ndarray,
     ) -> dict[str, Any]:  # fmt: skip
-        seen, told = self.faces.pairs(variant).seen, f"{name}: aware of {variant}"
+        seen, told = self.faces.pairs(variant).everybody, f"{name}: aware of {variant}"
         images, start = self.protected[variant], self._start(frozen)
         attacker = train_aware(
-            frozen, seen._replace(originals=None),
-            given_nE=self._embed(frozen, Protected(seen.protected, seen.transform), f"{name}: seen people, {variant}"),
-            targets_nE=seen_nE, start=start, optim=self._optim(TUNED if start == "tune" else 1.0), seed=self.seed,
+            frozen, seen.pairs._replace(originals=None),
+            given_nE=self._embed(frozen, Protected(seen.pairs.protected, seen.pairs.transform), f"{name}: seen people, {variant}"),
+            targets_nE=seen_nE[seen.people_n], start=start, optim=self._optim(TUNED if start == "tune" else 1.0), seed=self.seed,
             batch=self.batch, mesh=self.mesh, threads=self.threads,
             out=self.folder / f"{name} aware of {variant}".replace("/", "-"), label=told,
         )  # fmt: skip
         found_QE = attacker.queries(images.images, images.transform, queries_QE)
-        return {**attacker.summary, **self._found(found_QE, gallery_GE)}
+        return {**attacker.summary, **self._found(found_QE, gallery_GE, variant)}
 
     def _start(self, frozen: Frozen) -> str:
         """Networks of ours learn themselves; graphs from outside, far slower to train, get a network behind them."""
@@ -187,7 +194,7 @@ class Attackers:
         queries_QE = self._embed(
             behind(inverter, params, frozen), self.protected[variant], f"{name}: inverted {variant}"
         )
-        return {"psnr": noise, **self._found(queries_QE, gallery_GE)}
+        return {"psnr": noise, **self._found(queries_QE, gallery_GE, variant)}
 
     def _embed(self, frozen: Frozen, protected: Protected, label: str) -> np.ndarray:
         images, transform = protected
@@ -195,8 +202,9 @@ class Attackers:
             frozen, images, transform=transform, batch=self.batch, mesh=self.mesh, threads=self.threads, label=label
         )
 
-    def _found(self, queries_QE: np.ndarray, gallery_GE: np.ndarray) -> dict[str, Any]:
+    def _found(self, queries_QE: np.ndarray, gallery_GE: np.ndarray, variant: str) -> dict[str, Any]:
+        truth = dict(others=self.behind.get(variant), seed=self.seed, **self._truth)
         return {
-            "retrieval": retrieval_attack(queries_QE, gallery_GE, seed=self.seed, **self._truth),
-            "matching": matching(queries_QE, gallery_GE, seed=self.seed, **self._truth),
+            "retrieval": retrieval_attack(queries_QE, gallery_GE, **truth),
+            "matching": matching(queries_QE, gallery_GE, **truth),
         }

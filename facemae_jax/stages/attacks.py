@@ -13,6 +13,7 @@ FIELDS = (
     "audit.attacks", "audit.trained_on", "audit.attack_images", "audit.membership_masks", "audit.attack_steps",
     "audit.attack_batch", "audit.attack_learning_rate", "audit.aware_start",
     "mae.patch", "mae.visible", "mae.mask_focus", "reconstruct.encoding", "reconstruct.quality", "reconstruct.composition",
+    "reconstruct.people",
 )  # fmt: skip
 UNHASHED = ("reconstruct.batch", "reconstruct.shard_records")
 STARTS = ("auto", "tune", "adapt")

@@ -27,9 +27,11 @@ run, not a guarantee against others. Utility is measured by ``verify``.
     AWARE     = {"start", "pairs", "people", "steps", "held_out", "used": "aware" | "plain", "retrieval": RETRIEVAL, "matching": MATCHING}
     INVERSION = {"psnr": {"input", "inverted"}, "retrieval": RETRIEVAL, "matching": MATCHING}
 
-``retrieval`` searches the originals with a protected image, ``reverse`` the protected images with an original. ``interval`` and ``level`` are missing
-where the queries show one person. ``set`` says what the set is worth, not what it leaks; its threshold is the judge's own, at which ``far`` of the
-pairs of strangers among the originals count as one person. The functions named describe what they return in their docstrings.
+``retrieval`` searches the originals with a protected image, ``reverse`` the protected images with an original, for the one it is the own source
+of. Where several people make one face (``reconstruct.people``), to find any of them, or any image that was used, is to find somebody.
+``interval`` and ``level`` are missing where the queries show one person. ``set`` says what the set is worth, not what it leaks; its threshold
+is the judge's own, at which ``far`` of the pairs of strangers among the originals count as one person. The functions named describe what they
+return in their docstrings.
 
 All rates are shares of 1.
 """
@@ -45,6 +47,7 @@ import jax
 import numpy as np
 
 from facemae_jax import logs
+from facemae_jax.audit.contributors import Contributors
 from facemae_jax.audit.matching import matching
 from facemae_jax.audit.retrieval_attack import retrieval_attack
 from facemae_jax.audit.set_threshold import SetThreshold, set_threshold
@@ -56,12 +59,12 @@ from facemae_jax.models.frozen import Frozen
 from facemae_jax.stages import attacks, judges, teachers, train_recognizer
 from facemae_jax.stages.attack_faces import Protected
 from facemae_jax.stages.attackers import Attackers
-from facemae_jax.stages.audit_choice import Choice, choose
+from facemae_jax.stages.audit_choice import Choice, choose, others_behind
 from facemae_jax.stages.audit_table import table
 from facemae_jax.stages.inputs import Inputs, Ref, faces_ref, pick_faces
 
 VERB = "audit"
-VERSION = 2
+VERSION = 3
 ALONE = False  # every process takes part
 SUMMARY = "attack reconstructions and distortions: who is found again, by which judge"
 FIELDS = {
@@ -110,10 +113,11 @@ def outside(config: Any, variant: str) -> dict[str, str]:
 def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
     """Embed originals and protected images with every judge, and attack."""
     originals = pick_faces(config, inputs["faces"], config.reconstruct.subset)
-    painted, sources_n = None, np.arange(len(originals))
+    painted, inside, sources_n = None, None, np.arange(len(originals))
     if "reconstruct" in inputs:
         painted = open_face_set(inputs["reconstruct"].path / "faces")
-        sources_n = np.load(inputs["reconstruct"].path / "private.npz")["source_positions_n"]
+        inside = np.load(inputs["reconstruct"].path / "private.npz")
+        sources_n = inside["source_positions_n"]
     choice = choose(
         sources_n,
         len(originals),
@@ -126,6 +130,7 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
         for name in config.audit.variants
         if name != "original"
     }
+    behind = {RECONSTRUCTION: None if inside is None else others_behind(inside, choice, originals.labels_n)}
     gallery = originals.subset(choice.gallery_G)
     asked = judges.judges(config)
     loaded = [(judge, judges.load_judge(config, judge, inputs)) for judge in asked]
@@ -139,12 +144,12 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
         "seed": config.audit.seed,
         "attacks": list(config.audit.attacks),
     }
-    others = Attackers(config, inputs, out, gallery, choice.sources_Q, protected)
+    others = Attackers(config, inputs, out, gallery, choice.sources_Q, protected, behind)
     result |= others.without_a_judge()
     result["judges"] = []
     for (judge, frozen), name in zip(loaded, judges.names(loaded), strict=True):
         stranger = judges.independence(judge, frozen, guides, mae_trained_here=config.mae.source == "train")
-        figures = attack(config, inputs, frozen, name, gallery, protected, choice, others)
+        figures = attack(config, inputs, frozen, name, gallery, protected, behind, choice, others)
         result["judges"].append({"name": name, "kind": judge.kind, **stranger._asdict(), **figures})
     others.leave()
     if jax.process_index() == 0:
@@ -186,6 +191,7 @@ def attack(
     name: str,
     gallery: FaceSet,
     protected: dict[str, Protected],
+    behind: dict[str, Contributors | None],
     choice: Choice,
     others: Attackers,
 ) -> dict[str, Any]:
@@ -209,13 +215,13 @@ def attack(
         else:
             images, transform = protected[variant]
             queries_QE = embed(frozen, images, transform=transform, label=f"{name}: {variant}", **where)
-            searched = retrieval_attack(queries_QE, gallery_GE, **truth)
+            searched = retrieval_attack(queries_QE, gallery_GE, others=behind.get(variant), **truth)
             queries[variant] = queries_QE
         back = retrieval_attack(originals_QE, queries_QE, **own)
         found[variant] = {
             "retrieval": searched,
             "reverse": back,
-            "matching": matching(queries_QE, gallery_GE, **truth),
+            "matching": matching(queries_QE, gallery_GE, others=behind.get(variant), **truth),
             "set": _set(queries_QE, labels_Q, limit, seed),
         }
     for variant, more in others.with_a_judge(frozen, name, gallery_GE, queries).items():

@@ -55,6 +55,7 @@ def _made(config: Any, made: dict[str, Any], described: dict[str, Any]) -> dict[
             if made["mask_focus"]
             else ""
         ),
+        "people behind a face": _people(made["people"]),
         "composition": made["composition"],
         "model": f"encoder {described['depth']} × {described['width']}, decoder {described['decoder_depth']} × {described['decoder_width']}"
         + (
@@ -67,6 +68,16 @@ def _made(config: Any, made: dict[str, Any], described: dict[str, Any]) -> dict[
         f"noise σ {distort.noise:g} of −1…1; ksame k {distort.ksame}; dppix ε {distort.dppix_epsilon:g} for {distort.dppix_m} pixels; "
         "a name with @ carries its own strength",
     }
+
+
+def _people(people: int) -> str:
+    """How many give the patches from which one face is painted."""
+    if people == 1:
+        return "1, the person of its label"
+    return (
+        f"{people}, in equal shares of the visible patches; behind all images of a label are the same {people} people, each of whom stands "
+        f"behind {people} labels. In the audit, whoever finds one of them has found somebody"
+    )
 
 
 def _audit(audit: dict[str, Any]) -> dict[str, Any]:
@@ -111,6 +122,7 @@ def metadata_of(config: Any, inputs: Inputs, facts: dict[str, Any], made: dict[s
         made_with="facemae_jax",
         method="arXiv 2205.11090",
         composition=made["composition"],
+        people_behind_a_face=made["people"],
         mask_ratio=1.0 - made["visible_share"],
         visible_patches=made["visible"],
         patches=made["patches"],

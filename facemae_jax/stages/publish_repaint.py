@@ -33,9 +33,10 @@ class Repainter:
 
     def __init__(self, config: Any, inputs: Inputs, painted: FaceSet, folder: Path):
         r = config.reconstruct
-        self.faces = pick_faces(config, inputs["faces"], r.subset)
+        self.faces = pick_faces(config, inputs["faces"], r.subset).relabelled()
         self.key = release.release_key(release.read_or_make_secret(inputs["secret"].path), r.release_id)
         self.keys, self.folder = painted.keys(), folder
+        self.mixed_nM = release.contributors(self.key, self.faces.labels_n, self.faces.keys(), r.people)
         self.form = Form(config.data.image_size, r.encoding, r.quality, r.shard_records)
         self.painter = Painter(
             inputs["mae"].path, visible=config.mae.visible, mesh=make_mesh(-1, 1, jax.local_devices()),
@@ -53,13 +54,18 @@ class Repainter:
         Returns:
             The images in the order given, under their released keys; the labels mean nothing.
         """
-        faces = self.faces.subset(positions_a).relabelled()
+        keys = self.faces.keys()
+        seeds_n2 = np.zeros((len(self.faces), 2), np.uint32)
+        seeds_n2[positions_a] = release.mask_seeds(
+            round_key(self.key, turn), [keys[int(position)] for position in positions_a]
+        )
         plan = Plan(
-            faces,
-            np.arange(len(faces)),
-            [self.keys[place] for place in places_a],
-            np.arange(faces.identities),
-            release.mask_seeds(round_key(self.key, turn), faces.keys()),
+            self.faces,
+            positions_a,
+            {int(position): self.keys[place] for position, place in zip(positions_a, places_a, strict=True)},
+            np.arange(self.faces.identities),
+            seeds_n2,
+            self.mixed_nM,
         )
         version = self.folder / f"round-{turn}" / "1.0.0"
         shutil.rmtree(version.parent, ignore_errors=True)  # of a killed attempt, which may have chosen others elsewhere

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from facemae_jax.audit.contributors import Contributors
 from facemae_jax.audit.found_images import asked, found_images
 from facemae_jax.data.face_set import FaceSet
 from facemae_jax.embed import embed
@@ -16,7 +17,7 @@ from facemae_jax.export.budget import Budget, Rate, rate
 from facemae_jax.mesh import make_mesh
 from facemae_jax.models.frozen import Frozen
 from facemae_jax.stages import judges
-from facemae_jax.stages.audit_choice import choose
+from facemae_jax.stages.audit_choice import choose, others_behind
 from facemae_jax.stages.inputs import Inputs, pick_faces
 
 FIELDS = (
@@ -45,6 +46,7 @@ class Search(NamedTuple):
     sources_A: np.ndarray  # position of each image's source in the gallery
     positions_A: np.ndarray  # and among the faces that were reconstructed
     places_A: np.ndarray  # place of each image in the reconstruction
+    others: Contributors | None  # who else is behind them
 
     @property
     def identities_A(self) -> np.ndarray:
@@ -57,12 +59,14 @@ def open_search(
 ) -> Search:
     """The same queries and originals as the audit's, of the judges at the positions ``wanted``."""
     originals = pick_faces(config, inputs["faces"], config.reconstruct.subset)
-    sources_n = np.load(inputs["reconstruct"].path / "private.npz")["source_positions_n"]
+    inside = np.load(inputs["reconstruct"].path / "private.npz")
+    sources_n = inside["source_positions_n"]
     choice = choose(
         sources_n, len(originals), queries=config.audit.max_queries, gallery=config.audit.max_gallery, seed=config.audit.seed
     )  # fmt: skip
     gallery = originals.subset(choice.gallery_G)
-    counts_Q = asked(choice.sources_Q, gallery.labels_n, budget.figure)
+    others = others_behind(inside, choice, originals.labels_n)
+    counts_Q = asked(choice.sources_Q, gallery.labels_n, budget.figure, others)
     specs = judges.judges(config)
     seen = [(names[n], judges.load_judge(config, specs[n], inputs)) for n in wanted]
     record_n = np.argsort(sources_n)
@@ -70,6 +74,7 @@ def open_search(
     return Search(
         [Judge(name, frozen, _embed(config, inputs, frozen, gallery, name)) for name, frozen in seen],
         gallery.labels_n, choice.sources_Q[counts_Q], choice.queries_Q[counts_Q], places_Q[counts_Q],
+        others.of(np.flatnonzero(counts_Q)) if others else None,
     )  # fmt: skip
 
 
@@ -88,11 +93,12 @@ def look(
     Returns:
         ``found_Ja`` bool, ``margin_Ja`` float32.
     """
-    sources_a = search.sources_A if which_a is None else search.sources_A[which_a]
+    which_a = np.arange(len(search.sources_A)) if which_a is None else which_a
     found = [
         found_images(
             _embed(config, inputs, judge.frozen, faces, judge.name), judge.gallery_GE,
-            sources_Q=sources_a, labels_G=search.labels_G, figure=budget.figure,
+            sources_Q=search.sources_A[which_a], labels_G=search.labels_G, figure=budget.figure,
+            others=search.others.of(which_a) if search.others else None,
         )
         for judge in search.judges
     ]  # fmt: skip

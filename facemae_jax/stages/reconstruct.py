@@ -1,7 +1,8 @@
 """Paint a face set anew: a release-shaped face set with its own keys, order, labels and masks. Private until ``publish``.
 
-``private.npz`` holds, for the audit alone, which source each record came from. Shard s holds places s·R … (s+1)·R of the
-release, whatever the number of hosts; a killed run writes the missing shards only, with the same bytes.
+``private.npz`` holds, for the audit alone, which source each record came from, and which images were mixed for it
+(``reconstruct.people``). Shard s holds places s·R … (s+1)·R of the release, whatever the number of hosts; a killed run writes the missing
+shards only, with the same bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from facemae_jax.stages.inputs import Inputs, Ref, faces_ref, pick_faces
 from facemae_jax.types import FacemaeError
 
 VERB = "reconstruct"
-VERSION = 1
+VERSION = 2
 ALONE = False  # every process takes part
 SUMMARY = "paint faces from a quarter of their patches, under keys and masks of their own"
 FIELDS = {
@@ -65,23 +66,25 @@ def run(config: Any, inputs: Inputs, out: Path, variant: str) -> dict[str, Any]:
     key = release.release_key(release.read_or_make_secret(inputs["secret"].path), r.release_id)
     source_keys = faces.keys()
     order_n = release.release_order(key, source_keys)
+    mixed_nM = release.contributors(key, faces.labels_n, source_keys, r.people)
     plan = Plan(
         faces,
         order_n,
         release.record_keys(key, source_keys),
         release.label_map(key, faces.identities),
         release.mask_seeds(key, source_keys),
+        mixed_nM,
     )
     form = Form(config.data.image_size, r.encoding, r.quality, r.shard_records)
     write_painted(plan, painter, form, out / "faces" / "1.0.0", name="reconstruction", label="reconstruct")
     summary = dict(
-        images=len(faces), identities=faces.identities, composition=r.composition, image_size=config.data.image_size,
+        images=len(faces), identities=faces.identities, people=r.people, composition=r.composition, image_size=config.data.image_size,
         patch=config.mae.patch, patches=painter.config.patches, visible=config.mae.visible,
         visible_share=config.mae.visible / painter.config.patches, mask_focus=config.mae.mask_focus,
         real_pixel_share=config.mae.visible / painter.config.patches if r.composition == "paste" else 0.0,
     )  # fmt: skip
     if first():
-        _write_private(out / "private.npz", order_n)
+        _write_private(out / "private.npz", order_n, mixed_nM[order_n])
         (out / "reconstruct.json").write_text(json.dumps(summary, indent=1))
     logs.say(
         f"reconstruct: {len(faces):,} images of {faces.identities} people in {out.name}/faces (private; publish makes the release)"
@@ -101,7 +104,7 @@ def check_sizes(config: Any, painter: Painter) -> None:
             )
 
 
-def _write_private(path: Path, order_n: np.ndarray) -> None:
+def _write_private(path: Path, order_n: np.ndarray, mixed_nM: np.ndarray) -> None:
     partial = path.with_name("private.partial.npz")
-    np.savez(partial, source_positions_n=order_n)
+    np.savez(partial, source_positions_n=order_n, contributors_nM=mixed_nM)
     os.replace(partial, path)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from facemae_jax.audit import copy_detector as c
+from facemae_jax.audit.contributors import Contributors
 from facemae_jax.data.images import decode_record, encode_jpeg
 from facemae_jax.data.synthetic import render
 from facemae_jax.models.masking import paste, random_mask
@@ -155,3 +156,12 @@ def test_a_thumbnail_is_a_box_average_in_grey():
     small = c.thumbnails(image, side=2)
     assert small.shape == (2, 4) and small.dtype == np.float32
     np.testing.assert_allclose(small[1], np.array([200, 0, 0, 60]) / 255, atol=1e-6)
+
+
+def test_a_copy_of_an_image_that_was_used_is_a_copy():
+    rows = np.random.default_rng(0).random((12, 64)).astype(np.float32)
+    labels_G, sources_Q, used_Q = np.repeat(np.arange(6), 2), np.arange(0, 12, 2), np.roll(np.arange(0, 12, 2), 1)
+    others = Contributors(used_Q[:, None], labels_G[used_Q][:, None])
+    alone = c.nearest_pixel(rows[used_Q], rows, sources_Q=sources_Q, labels_G=labels_G)
+    found = c.nearest_pixel(rows[used_Q], rows, sources_Q=sources_Q, labels_G=labels_G, others=others)
+    assert alone["rank"]["1"] == 0.0 and found["rank"]["1"] == 1.0

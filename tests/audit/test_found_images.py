@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from facemae_jax.audit.contributors import Contributors
 from facemae_jax.audit.found_images import asked, found_images
 from facemae_jax.audit.retrieval_attack import retrieval_attack
 
@@ -48,3 +49,22 @@ def test_the_shares_are_those_of_the_attack_and_margins_have_their_sign(figure):
     assert len(found.found_Q) == attack["queries"] and found.found_Q.mean() == attack["rank"]["1"]
     assert 0.2 < found.found_Q.mean() < 0.9  # else signs would say little
     np.testing.assert_array_equal(found.found_Q, found.margin_Q > 0)
+
+
+@pytest.mark.parametrize("figure", ["same_image", "same_identity"])
+def test_with_others_behind_the_images_the_shares_are_still_those_of_the_attack(figure):
+    random = np.random.default_rng(5)
+    labels_G = np.repeat(np.arange(20), 3)
+    gallery_GE = unit(random.normal(size=(60, 16)))
+    sources_Q, used_Q = np.arange(0, 60, 2), np.roll(np.arange(0, 60, 2), 7)
+    images_QC = np.where(np.arange(30) % 3 == 0, -1, used_Q)[:, None]  # a third is not in the gallery
+    others = Contributors(images_QC, labels_G[used_Q][:, None])
+    queries_QE = unit(gallery_GE[sources_Q] + 1.2 * gallery_GE[used_Q] + unit(random.normal(size=(30, 16))))
+    truth = dict(sources_Q=sources_Q, labels_G=labels_G, others=others)
+    assert asked(sources_Q, labels_G, figure, others).all()
+    found = found_images(queries_QE, gallery_GE, figure=figure, **truth)
+    rate = retrieval_attack(queries_QE, gallery_GE, **truth)[figure]["rank"]["1"]
+    assert found.found_Q.mean() == rate and 0 < rate
+    np.testing.assert_array_equal(found.found_Q, found.margin_Q > 0)
+    alone = found_images(queries_QE, gallery_GE, sources_Q=sources_Q, labels_G=labels_G, figure=figure)
+    assert (found.margin_Q != alone.margin_Q).any()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facemae_jax.audit import fusion_attack as f
-from facemae_jax.search import rank_of
+from facemae_jax.audit.contributors import Contributors
 from facemae_jax.types import FacemaeError
 
 PEOPLE, IMAGES, LENGTH = 80, 9, 32
@@ -88,27 +88,6 @@ def test_own_sources_are_left_out_and_only_they():
     assert max(curve(found, "without_sources")) < 0.15
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_ranks_without_images_are_those_of_a_smaller_gallery(seed):
-    random = np.random.default_rng(seed)
-    gallery_GE, queries_QE = unit(random.normal(size=(60, 8))), unit(random.normal(size=(5, 8)))
-    targets_QR = np.stack([random.choice(60, 7, replace=False) for _ in range(5)])
-    targets_QR[2, 4:] = -1
-    left_out_QR = (random.random((5, 7)) < 0.5) & (targets_QR >= 0)
-    moved_QR = f.ranks_without(rank_of(queries_QE, gallery_GE, targets_QR), left_out_QR)
-    for query in range(5):
-        gone = targets_QR[query][left_out_QR[query]]
-        rest = np.setdiff1d(np.arange(60), gone)
-        order = rest[np.argsort(-(queries_QE[query] @ gallery_GE[rest].T), kind="stable")]
-        for target, moved in zip(targets_QR[query], moved_QR[query], strict=True):
-            assert moved == (0 if target < 0 or target in gone else 1 + int(np.flatnonzero(order == target)[0]))
-
-
-def test_targets_are_all_images_of_the_identity():
-    labels_G = np.array([5, 3, 5, 5, 4])
-    np.testing.assert_array_equal(f.identity_targets(np.array([5, 4]), labels_G), [[0, 2, 3], [4, -1, -1]])
-
-
 def test_people_without_enough_images_take_no_part(monkeypatch):
     """Ten people have five originals, three of them protected: n = 2. Thirty have two, both protected: n = 1."""
     labels_G = np.concatenate([np.repeat(np.arange(10), 5), np.repeat(np.arange(10, 40), 2)])
@@ -146,3 +125,29 @@ def test_two_releases_at_once_are_refused():
     gallery_GE, labels_G = originals(people=6)
     with pytest.raises(FacemaeError, match="one release at a time"):
         attack(np.repeat(gallery_GE, 2, axis=0), gallery_GE, labels_G, np.repeat(np.arange(len(gallery_GE)), 2))
+
+
+def test_of_mixed_images_anybody_behind_them_is_right_and_all_images_used_are_left_out():
+    """The mean of n images, each half of the own person and mostly of the next: the next is found, which counts once it is told."""
+    gallery_GE, labels_G = originals()
+    images_KI = np.argsort(labels_G, kind="stable").reshape(PEOPLE, IMAGES)
+    used_G = np.empty(len(labels_G), np.int64)
+    used_G[images_KI.ravel()] = np.roll(images_KI, -1, axis=0).ravel()
+    queries_QE = noisy(unit(0.2 * gallery_GE + 0.8 * gallery_GE[used_G]), 2.0)
+    others = Contributors(used_G[:, None], labels_G[used_G][:, None])
+    alone, found = attack(queries_QE, gallery_GE, labels_G), attack(queries_QE, gallery_GE, labels_G, others=others)
+    assert [point["n"] for point in found["points"]] == [1, 2, 4, 8]
+    assert max(curve(alone)) < 0.2 and curve(found)[-1] > 0.9
+    chance = [point["without_sources"]["chance"]["rank"]["1"] for point in found["points"]]
+    # Eight of nine images of every person are set aside, and so of the next one: of each one is left, in a gallery of as many less.
+    assert chance[-1] < 2 / (len(labels_G) - 16) * 1.5
+
+
+def test_points_need_somebody_left_to_find():
+    """Contributing images can be the last of everybody: such points are not on the curve."""
+    labels_G = np.repeat(np.arange(6), 2)
+    gallery_GE = unit(np.random.default_rng(0).normal(size=(12, 8)))
+    sources_Q = np.arange(0, 12, 2)
+    others = Contributors(sources_Q[:, None] + 1, np.full((6, 1), 99))  # the second image of each is used, too
+    assert attack(gallery_GE[sources_Q], gallery_GE, labels_G, sources_Q)["points"]
+    assert not attack(gallery_GE[sources_Q], gallery_GE, labels_G, sources_Q, others=others)["points"]

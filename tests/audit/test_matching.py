@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from facemae_jax.audit import matching as m
+from facemae_jax.audit.contributors import Contributors
 from facemae_jax.types import FacemaeError
 
 
@@ -39,7 +40,7 @@ def test_unrelated_images_match_no_more_often_than_strangers():
 def test_images_of_the_same_identity_are_no_strangers():
     rows, labels_G = gallery()
     labels_Q = labels_G[:3]
-    scores = m.non_mated_scores(rows[:3], rows, labels_Q=labels_Q, labels_G=labels_G, seed=0).scores_n
+    scores = m.non_mated_scores(rows[:3], rows, people_QP=labels_Q[:, None], labels_G=labels_G, seed=0).scores_n
     right = np.concatenate([rows[q] @ rows[labels_G != labels_Q[q]].T for q in range(3)])
     np.testing.assert_allclose(np.sort(scores), np.sort(right), atol=1e-6)
 
@@ -50,7 +51,8 @@ def test_a_large_audit_draws_a_million_evenly(monkeypatch):
     rows, labels_G = gallery()
     labels_Q = labels_G[np.arange(200)]
     draw = [
-        m.non_mated_scores(rows, rows, labels_Q=labels_Q, labels_G=labels_G, seed=seed).scores_n for seed in (0, 0, 1)
+        m.non_mated_scores(rows, rows, people_QP=labels_Q[:, None], labels_G=labels_G, seed=seed).scores_n
+        for seed in (0, 0, 1)
     ]
     assert len(draw[0]) == 1000
     np.testing.assert_array_equal(draw[0], draw[1])
@@ -101,7 +103,7 @@ def test_intervals_are_over_people_and_hold_the_figures():
 
 def test_non_mated_scores_come_with_whose_they_are():
     rows, labels_G = gallery(40)
-    found = m.non_mated_scores(rows[:9], rows, labels_Q=labels_G[:9], labels_G=labels_G, seed=0)
+    found = m.non_mated_scores(rows[:9], rows, people_QP=labels_G[:9, None], labels_G=labels_G, seed=0)
     np.testing.assert_array_equal(found.query_n, np.repeat(np.arange(9), 36))
     np.testing.assert_allclose(found.scores_n[:36], rows[0] @ rows[labels_G != 0].T, atol=1e-6)
 
@@ -110,3 +112,18 @@ def test_queries_of_one_person_have_figures_without_an_interval():
     rows, labels_G = gallery()
     found = m.matching(rows[:4], rows, sources_Q=np.arange(4), labels_G=labels_G)
     assert found["people"] == 1 and found["auc"] == 1.0 and "interval" not in found and "level" not in found
+
+
+def test_images_of_everybody_behind_an_image_are_mated_and_none_of_them_a_stranger():
+    rows, labels_G = gallery()
+    sources_Q, used_Q = np.arange(40), np.arange(100, 140)
+    images_QC = np.where(np.arange(40) < 10, -1, used_Q)[:, None]
+    others = Contributors(images_QC, labels_G[used_Q][:, None])
+    queries_QE = unit(rows[sources_Q] + rows[used_Q])
+    found = m.matching(queries_QE, rows, sources_Q=sources_Q, labels_G=labels_G, others=others)
+    alone = m.matching(queries_QE, rows, sources_Q=sources_Q, labels_G=labels_G)
+    assert found["mated"]["count"] == 40 + 30 and alone["mated"]["count"] == 40
+    people_Q2 = np.stack([labels_G[sources_Q], labels_G[used_Q]], axis=1)
+    strangers = sum(int((~np.isin(labels_G, people)).sum()) for people in people_Q2)
+    assert found["non_mated"]["count"] == strangers < alone["non_mated"]["count"]
+    assert found["auc"] > alone["auc"]  # images that were used no longer count as strangers'

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from facemae_jax.audit.contributors import Contributors
 from facemae_jax.audit.found_images import found_images
-from facemae_jax.audit.retrieval_attack import retrieval_attack, same_identity_targets
+from facemae_jax.audit.retrieval_attack import retrieval_attack
 from facemae_jax.metrics.bootstrap import bootstrap_mean
 
 
@@ -82,12 +83,6 @@ def test_people_with_one_image_are_counted_and_left_out():
     assert nobody["same_identity"] is None and nobody["without_another_image"] == 40
 
 
-def test_targets_by_hand():
-    labels_G = np.array([5, 3, 5, 5, 4])
-    targets_QR = same_identity_targets(np.array([2, 1, 0]), labels_G)
-    np.testing.assert_array_equal(targets_QR, [[0, 3], [-1, -1], [2, 3]])
-
-
 def test_order_of_gallery_and_queries_does_not_matter():
     gallery_GE, labels_G = people()
     random = np.random.default_rng(3)
@@ -135,3 +130,22 @@ def test_one_person_has_figures_without_an_interval():
     for figures in (found["same_image"], found["same_identity"]):
         assert figures["people"] == 1 and figures["rank"]["1"] > 0.5
         assert "interval" not in figures and "level" not in figures
+
+
+def test_to_find_anybody_behind_a_mixed_image_is_to_find_somebody():
+    """Queries are means of an image of the own person and one of another: both are found, and both images that were used."""
+    gallery_GE, labels_G = people(identities=30, images=4)
+    images_K4 = np.argsort(labels_G, kind="stable").reshape(30, 4)
+    own_Q, used_Q = images_K4[:, 0], np.roll(images_K4[:, 1], -1)  # an image of the next person
+    others = Contributors(used_Q[:, None], labels_G[used_Q][:, None])
+    queries_QE = unit(0.2 * gallery_GE[own_Q] + 0.8 * gallery_GE[used_Q])  # more of the other than of oneself
+    alone = retrieval_attack(queries_QE, gallery_GE, sources_Q=own_Q, labels_G=labels_G)
+    found = retrieval_attack(queries_QE, gallery_GE, sources_Q=own_Q, labels_G=labels_G, others=others)
+    assert alone["same_image"]["rank"]["1"] < 0.5 < found["same_image"]["rank"]["1"] == 1.0
+    assert alone["same_identity"]["rank"]["1"] < 0.2 < 0.9 < found["same_identity"]["rank"]["1"]
+    # A blind guess has two people to hit, and neither image that was used is searched.
+    assert found["same_identity"]["chance"]["rank"]["1"] == pytest.approx(6 / 118)
+    away = Contributors(np.full((30, 1), -1), labels_G[used_Q][:, None])  # the other's image is not in the gallery
+    kept = retrieval_attack(queries_QE, gallery_GE, sources_Q=own_Q, labels_G=labels_G, others=away)
+    assert kept["same_identity"]["chance"]["rank"]["1"] == pytest.approx(7 / 119)
+    assert kept["same_image"]["rank"] == alone["same_image"]["rank"]

@@ -41,6 +41,12 @@ def test_shipped_configs_are_sound(name):
         ({"mae.pixel_weight": "0", "mae.irm_weight": "0"}, "every loss weight is 0"),
         ({"mae.norm_pix_loss": "true"}, "a leak"),
         ({"reconstruct.composition": "paste"}, "allow_real_pixels"),
+        (
+            {"reconstruct.composition": "paste", "publish.allow_real_pixels": "true", "reconstruct.people": "2"},
+            "reconstruct.people=2 with composition=paste",
+        ),
+        ({"reconstruct.people": "0"}, "greater than 0"),
+        ({"reconstruct.people": "99"}, "reconstruct.people=99: 49 patches of a face are visible"),
         ({"data.seen": "/faces"}, "data.terms is empty"),
         ({"verify.pairs": "/pairs.txt"}, "verify.faces is synthetic"),
         ({"recognizer.variants": "original,set:"}, "name a folder, a zip or a face set directory, as in set:PATH"),

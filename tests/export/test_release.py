@@ -182,3 +182,24 @@ def test_a_secret_of_another_length_is_refused_and_not_replaced(tmp_path, conten
     with pytest.raises(FacemaeError, match=f"holds {len(content)} bytes, a secret has 32"):
         release.read_or_make_secret(tmp_path / "secret")
     assert (tmp_path / "secret").read_bytes() == content
+
+
+def test_contributors_are_the_same_people_for_all_images_of_one_and_follow_from_the_key():
+    labels_n = np.random.default_rng(0).integers(0, 9, 200)
+    labels_n[:9] = np.arange(9)
+    keys = [f"{n}" for n in range(200)]
+    mixed_nM = release.contributors(release.release_key(bytes(32), "one"), labels_n, keys, 3)
+    np.testing.assert_array_equal(mixed_nM[:, 0], np.arange(200))
+    people = {tuple(row) for row in labels_n[mixed_nM].tolist()}
+    assert len(people) == 9 and all(len(set(row)) == 3 for row in people)
+    assert len({frozenset(row) for row in people}) == 9  # no two have the same people behind them
+    assert all(sorted(row[place] for row in people) == list(range(9)) for place in range(3))
+    assert len({*mixed_nM[labels_n == 0, 1].tolist()}) > 5  # other images of that person for other images of this one
+    other_nM = release.contributors(release.release_key(bytes(32), "two"), labels_n, keys, 3)
+    assert {tuple(row) for row in labels_n[other_nM].tolist()} != people
+    np.testing.assert_array_equal(release.contributors(b"any", labels_n, keys, 1), np.arange(200)[:, None])
+
+
+def test_as_many_people_as_are_mixed_are_too_few():
+    with pytest.raises(FacemaeError, match="reconstruct.people=2: of 2 people"):
+        release.contributors(bytes(32), np.array([0, 1, 1]), ["a", "b", "c"], 2)

@@ -59,3 +59,8 @@ def test_cmc_rises_to_one():
     assert curve["rank"][0] == 1 and curve["rank"][-1] == 1000
     assert curve["rate"][0] == pytest.approx(2 / 5) and curve["rate"][-1] == 1.0
     assert curve["rate"] == sorted(curve["rate"]) and len(set(curve["rank"])) == len(curve["rank"])
+
+
+def test_padding_is_no_rank_in_any_type_of_integer():
+    for kind in (np.int32, np.int64, np.uint16):
+        np.testing.assert_array_equal(r.best_ranks(np.array([[3, 0], [0, 7]], kind)), [3, 7])

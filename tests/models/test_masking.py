@@ -1,6 +1,7 @@
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -9,8 +10,10 @@ from facemae_jax.models.masking import (
     grey,
     hidden_patches,
     hidden_pixels,
+    mix_patches,
     nearness_to_middle,
     paste,
+    patch_owners,
     patchify,
     random_mask,
     unpatchify,
@@ -136,3 +139,23 @@ def test_paste_and_grey_agree_with_the_patches():
         np.testing.assert_array_equal(pasted[0, patch], patchify(source, 2)[0, patch])
         expected = np.zeros(12) if hidden[0, patch] else patchify(images, 2)[0, patch]
         np.testing.assert_array_equal(shown[0, patch], expected)
+
+
+def test_owners_share_the_visible_patches_equally_and_hidden_ones_are_ones_own():
+    keys_B = jax.random.split(jax.random.key(3), 40)
+    mask = random_mask(keys_B, patches=36, visible=10)
+    owner_BN = np.asarray(patch_owners(keys_B, mask.visible_BV, patches=36, people=3))
+    assert not owner_BN[np.asarray(mask.hidden_BN)].any()
+    seen_BV = np.take_along_axis(owner_BN, np.asarray(mask.visible_BV), axis=1)
+    assert all(np.bincount(row, minlength=3).tolist() == [4, 3, 3] for row in seen_BV)
+    assert len({row.tobytes() for row in seen_BV}) > 35  # whose is which follows from the key
+
+
+def test_mixed_patches_come_from_their_owners():
+    images_BMHWC = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8, 3), np.uint8)
+    owner_BN = np.array([[0, 1, 2, 1], [2, 2, 0, 0]])
+    mixed_BHWC = np.asarray(mix_patches(jnp.asarray(images_BMHWC), jnp.asarray(owner_BN), 4))
+    for b in range(2):
+        for n in range(4):
+            rows, columns = slice(4 * (n // 2), 4 * (n // 2) + 4), slice(4 * (n % 2), 4 * (n % 2) + 4)
+            np.testing.assert_array_equal(mixed_BHWC[b, rows, columns], images_BMHWC[b, owner_BN[b, n], rows, columns])

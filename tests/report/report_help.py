@@ -121,7 +121,7 @@ def given(**changes):
     """Everything that ``page.render`` takes."""
     base = dict(
         name="toy run", verify=verify(), audit=audit(), images_nHWC=painted(), originals_nHWC=None, made=MADE,
-        reconstruction=dict(images=60, identities=PEOPLE, visible_share=0.25, composition="full"),
+        reconstruction=dict(images=60, identities=PEOPLE, visible_share=0.25, composition="full", people=1),
         training={"train-mae": [dict(step=step, loss=2.0 / step, pixel=1.0 / step) for step in range(1, 20)]},
     )  # fmt: skip
     return base | changes

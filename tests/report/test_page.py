@@ -83,7 +83,7 @@ BASE = dict(
     name="toy run",
     verify=VERIFY,
     audit=AUDIT,
-    reconstruction=dict(images=40, identities=10, visible_share=0.25, composition="full"),
+    reconstruction=dict(images=40, identities=10, visible_share=0.25, composition="full", people=1),
     images_nHWC=PAINTED,
     originals_nHWC=None,
     training={
@@ -265,3 +265,9 @@ def test_the_same_figures_give_the_same_bytes():
     first = rendered("alone")
     rendered.cache_clear()
     assert rendered("alone") == first
+
+
+def test_faces_of_several_people_are_said_to_be():
+    told = "painted from patches of 3 people in equal shares"
+    mixed = page.render(**BASE | dict(reconstruction=BASE["reconstruction"] | dict(people=3)))
+    assert told in mixed and "people in equal shares" not in rendered("base")

@@ -40,7 +40,7 @@ def protected(gallery):
 
 
 def test_diversity_is_measured_without_being_asked_and_copies_are_not(gallery):
-    found = attack_looks.looks(config(), gallery, SOURCES_Q, protected(gallery), copies=False)
+    found = attack_looks.looks(config(), gallery, SOURCES_Q, protected(gallery), {}, copies=False)
     assert set(found) == {"set"}
     ratio = {name: one["ratio"] for name, one in found["set"].items()}
     assert ratio["same"] == 1 and 0.4 < ratio["halved"] < 0.6 and ratio["first"] == pytest.approx(0, abs=1e-6)
@@ -48,8 +48,8 @@ def test_diversity_is_measured_without_being_asked_and_copies_are_not(gallery):
 
 
 def test_copies_are_what_the_detector_says(gallery):
-    found = attack_looks.looks(config(), gallery, SOURCES_Q, protected(gallery), copies=True)
-    plain = attack_looks.looks(config(), gallery, SOURCES_Q, protected(gallery), copies=False)
+    found = attack_looks.looks(config(), gallery, SOURCES_Q, protected(gallery), {}, copies=True)
+    plain = attack_looks.looks(config(), gallery, SOURCES_Q, protected(gallery), {}, copies=False)
     assert found["set"] == plain["set"] and set(found["pixels"]) == {"same", "halved", "first"}
     assert found["pixels"]["same"]["visible"]["mean"] == 1.0 and found["pixels"]["first"]["visible"]["mean"] < 0.5
     images = np.stack([decode_record(record.image, record.key) for record in gallery])
@@ -69,12 +69,12 @@ def test_every_image_is_decoded_once(gallery, monkeypatch):
         return decode_record(image, key)
 
     monkeypatch.setattr(attack_looks, "decode_record", decode)
-    attack_looks.looks(config(), gallery, SOURCES_Q, protected(gallery), copies=True)
+    attack_looks.looks(config(), gallery, SOURCES_Q, protected(gallery), {}, copies=True)
     assert len(opened) == len(gallery) + 3 * len(SOURCES_Q)  # the sources are among the gallery
 
 
 def test_only_some_are_looked_at_whole(gallery):
-    found = attack_looks.looks(config(attack_images=8), gallery, SOURCES_Q, protected(gallery), copies=True)
+    found = attack_looks.looks(config(attack_images=8), gallery, SOURCES_Q, protected(gallery), {}, copies=True)
     assert found["set"]["same"]["images"] == 8 and found["set"]["same"]["several"] == 2
     assert found["pixels"]["same"]["visible"]["images"] == 8 and found["pixels"]["same"]["nearest"]["queries"] == 20
 

@@ -12,7 +12,7 @@ from facemae_jax.export.painted_set import Form, attackers_plan, write_painted
 from facemae_jax.export.painter import Painter
 from facemae_jax.mesh import make_mesh
 from facemae_jax.stages import attackers, attacks, audit
-from facemae_jax.stages.attack_faces import Protected
+from facemae_jax.stages.attack_faces import AttackFaces, Protected
 from facemae_jax.stages.inputs import Inputs
 
 PLAIN = {"retrieval", "reverse", "matching", "set"}
@@ -109,7 +109,7 @@ def test_attackers_choose_masks_without_the_secret(world, tmp_path):
     for place, name in (("a", "one"), ("b", "two"), ("c", "one")):
         version = tmp_path / place / "1.0.0"
         with compiled_quickly():
-            write_painted(attackers_plan(faces, name), painter, form, version, name="painted", label="paint")
+            write_painted(attackers_plan(faces, name, 1), painter, form, version, name="painted", label="paint")
         painted = open_face_set(tmp_path / place)
         assert painted.keys() == faces.keys()
         seen[place] = [record.image for record in painted]
@@ -134,7 +134,7 @@ def test_originals_of_seen_people_are_embedded_once_per_judge(world, tmp_path, m
     gallery = open_face_set(world / "import" / "faces").subset(np.arange(20))
     protected = {name: Protected(gallery, None) for name in ("blur", "mask")}
     others = attackers.Attackers(
-        config, Inputs(given_of(world, config), tmp_path), tmp_path, gallery, np.arange(20), protected
+        config, Inputs(given_of(world, config), tmp_path), tmp_path, gallery, np.arange(20), protected, {}
     )
     rows = np.random.default_rng(0).normal(size=(20, 12)).astype(np.float32)
     for name in ("first", "second"):
@@ -143,3 +143,22 @@ def test_originals_of_seen_people_are_embedded_once_per_judge(world, tmp_path, m
     assert sorted(seen) == sorted(
         f"{judge}: seen people{variant}" for judge in ("first", "second") for variant in ("", ", blur", ", mask")
     )
+
+
+def test_an_aware_attacker_learns_everybody_behind_an_image_and_an_inverter_the_own_source(world, tmp_path):
+    config = settings(attacks=("aware",), variants=("reconstruction",), trained_on=("reconstruction",))
+    config.reconstruct.people = 2
+    gallery = open_face_set(world / "import" / "faces").subset(np.arange(4))
+    protected = {"reconstruction": Protected(gallery, None)}
+    faces = AttackFaces(config, Inputs(given_of(world, config), tmp_path), tmp_path, gallery, protected)
+    with compiled_quickly():
+        pairs = faces.pairs("reconstruction")
+    people, count = faces.sample("seen").relabelled(), len(faces.sample("seen"))
+    assert len(pairs.seen.protected) == count and pairs.seen.originals.keys() == people.keys()
+    everybody, people_n = pairs.everybody
+    assert len(everybody.protected) == 2 * count == len(people_n)
+    np.testing.assert_array_equal(people_n[::2], np.arange(count))  # the own source, then the other
+    assert everybody.originals.keys() == [people.keys()[position] for position in people_n]
+    assert everybody.protected.keys() == [key for key in pairs.seen.protected.keys() for _ in range(2)]
+    other_of = {*zip(people.labels_n[people_n[::2]].tolist(), people.labels_n[people_n[1::2]].tolist(), strict=True)}
+    assert len(other_of) == people.identities and all(own != other for own, other in other_of)

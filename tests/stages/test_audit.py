@@ -77,7 +77,7 @@ def world(tmp_path, monkeypatch):
         write_faces(
             recon, paint(images[kept])[order], (7 * labels[kept][order] + 3) % PEOPLE, [f"{i:x}" for i in order]
         )
-        np.savez(recon / "private.npz", source_positions_n=order)
+        np.savez(recon / "private.npz", source_positions_n=order, contributors_nM=order[:, None])
         given = {"faces": Input(tmp_path / "import", SHARED), "reconstruct": Input(recon)}
         given |= {name: Input(Path(f"/models/{name.replace(':', '-')}")) for name in places.pop("models", MODELS)}
         assert set(given) == set(audit.reads(config, "")) | set(audit.outside(config, ""))

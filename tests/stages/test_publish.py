@@ -151,7 +151,7 @@ def test_no_byte_of_the_release_tells_of_the_source(world, released):
 def test_metadata_tell_how_it_was_made(world, released):
     found = metadata(released)
     assert found["composition"] == "full" and found["mask_ratio"] == 0.75 and found["real_pixel_share"] == 0.0
-    assert (found["visible_patches"], found["patches"]) == (4, 16)
+    assert (found["visible_patches"], found["patches"], found["people_behind_a_face"]) == (4, 16, 1)
     assert (found["images"], found["identities"]) == (17, 6)
     assert found["images_per_identity"] == dict(min=2, median=3.0, max=3)
     assert found["loss_weights"] == "pixel 1, irm 2, feature 0, unlink 0, shift 0; relations: cosine, group 0"
@@ -176,7 +176,8 @@ def test_the_card_says_the_same(released):
     text, found = (version(released) / "card.md").read_text(), metadata(released)
     for words in (
         "# toy_release 2.0.1", "Painted faces.", "17 images of 6 people (2 to 3 each, median 3)", "No pixel is copied",
-        "4 of 16 patches of 8 pixels visible", "- composition: full", found["loss_weights"], found["model"], "32×32 RGB, jpeg quality 95",
+        "4 of 16 patches of 8 pixels visible", "- composition: full", "- people behind a face: 1, the person",
+        found["loss_weights"], found["model"], "32×32 RGB, jpeg quality 95",
         "teacher | no | reconstruction", "recognizer:original | yes | reconstruction", found["utility"]["recipe"], "real-data control",
         "For research alone.", f"jax {jax.__version__}", "number of people (6)",
     ):  # fmt: skip

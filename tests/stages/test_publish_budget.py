@@ -16,8 +16,10 @@ from budget_help import (
     version,
 )
 
-from facemae_jax.stages import audit, judges, publish
-from facemae_jax.stages.inputs import Ref
+from facemae_jax.data.face_set import open_face_set
+from facemae_jax.export.budget import Budget
+from facemae_jax.stages import audit, judges, publish, publish_search, reconstruct
+from facemae_jax.stages.inputs import SHARED, Input, Inputs, Ref
 from facemae_jax.types import FacemaeError
 
 
@@ -173,3 +175,22 @@ def test_fused_images_are_compared_on_the_curve_of_the_audit(world, monkeypatch)
         made(world, publish, "fused-3", "audit-fused", **budget(limit=0.7, images=3, figure="same_identity"))
     with pytest.raises(FacemaeError, match="the audit has no fusion attack"):
         made(world, publish, "not-fused", **budget(limit=0.7, **four))
+
+
+def test_of_mixed_faces_the_images_that_are_found_are_those_of_the_audit(world):
+    """Single images and the audit's shares agree where two people are behind every face."""
+    mixed = dict(reconstruct__people=2, reconstruct__composition="full")
+    made(world, reconstruct, "reconstruct-2", **mixed)
+    made(world, audit, "audit-2", painted="reconstruct-2", **mixed)
+    measured = json.loads((world / "audit-2" / "audit.json").read_text())["judges"]
+    config, painted = settings(**mixed), open_face_set(world / "reconstruct-2" / "faces")
+    given = {name: Input(world / name) for name in JUDGES}
+    given |= {"faces": Input(world / "import", SHARED), "reconstruct": Input(world / "reconstruct-2")}
+    inputs = Inputs(given, world)
+    for figure in ("same_image", "same_identity"):
+        asked = Budget("", figure, 1, 0.5)
+        search = publish_search.open_search(config, inputs, painted, [0, 1], list(JUDGES), asked)
+        assert search.others is not None and search.others.images_QC.shape == (len(search.sources_A), 1)
+        found_JA, _ = publish_search.look(config, inputs, search, painted.subset(search.places_A), asked)
+        rates = [judge["variants"]["reconstruction"]["retrieval"][figure]["rank"]["1"] for judge in measured]
+        assert found_JA.mean(axis=1).tolist() == pytest.approx(rates, abs=1e-9)

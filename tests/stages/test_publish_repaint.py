@@ -1,6 +1,7 @@
 """The leakage budget of ``publish``: images painted again."""
 
 import jax
+import numpy as np
 import pytest
 from budget_help import (
     JUDGES,
@@ -16,10 +17,12 @@ from budget_help import (
 )
 
 from facemae_jax.chain.fingerprint import view
-from facemae_jax.export.release import mask_seeds
-from facemae_jax.stages import publish
+from facemae_jax.data.face_set import open_face_set
+from facemae_jax.data.images import decode_record
+from facemae_jax.export.release import mask_seeds, release_key
+from facemae_jax.stages import publish, reconstruct
 from facemae_jax.stages.inputs import SHARED, Input, Inputs
-from facemae_jax.stages.publish_repaint import round_key
+from facemae_jax.stages.publish_repaint import Repainter, round_key
 from facemae_jax.types import FacemaeError
 
 
@@ -92,3 +95,24 @@ def test_one_process_looks_at_images(world, monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(FacemaeError, match="run has 2: .*`python -m facemae_jax publish` with one process"):
         made(world, publish, "two", **budget(limit=0.3), **RESAMPLE)
+
+
+def test_a_mixed_face_is_painted_again_from_the_same_images(world):
+    """Whose images are behind a face stays as it was, only the mask is another one."""
+    mixed = dict(reconstruct__people=2, reconstruct__composition="full")
+    made(world, reconstruct, "reconstruct-again", **mixed)
+    config = settings(**mixed)
+    given = {"faces": Input(world / "import", SHARED), "mae": Input(world / "mae"), "secret": Input(world / "secret")}
+    painted = open_face_set(world / "reconstruct-again" / "faces")
+    repainter = Repainter(config, Inputs(given, world), painted, world / "again")
+    inside = np.load(world / "reconstruct-again" / "private.npz")
+    places = np.array([5, 0, 9])
+    faces = repainter.paint(1, inside["source_positions_n"][places], places)
+    assert faces.keys() == [painted.keys()[place] for place in places]
+    originals = open_face_set(world / "import" / "faces")
+    images = np.stack([decode_record(record.image) for record in originals])
+    keys = [originals.keys()[position] for position in inside["source_positions_n"][places]]
+    key = release_key((world / "secret").read_bytes(), "release-1")
+    expected = repainter.painter(images[inside["contributors_nM"][places]], mask_seeds(round_key(key, 1), keys))
+    for record, image_HWC in zip(faces, expected, strict=True):
+        np.testing.assert_array_equal(decode_record(record.image), image_HWC)

@@ -42,7 +42,10 @@ def world(tmp_path_factory):
     )
     variables["params"]["decoder_pred"]["kernel"] *= 3.0  # a fresh decoder paints grey in grey
     save_model(path / "mae" / "model", variables, MAE.to_dict() | dict(kind="mae", norm_pix=False))
-    release.read_or_make_secret(path / "secret")
+    (path / "secret").write_bytes(
+        bytes(range(release.LENGTH))
+    )  # of 4 people, one in 24 pairs of secrets gives the same labels
+    (path / "secret").chmod(0o600)
     return path
 
 
@@ -107,7 +110,7 @@ def test_each_record_is_the_painting_of_its_source(world, done):
     key = release.release_key((world / "secret").read_bytes(), "release-1")
     painter = Painter(world / "mae", visible=VISIBLE, mesh=make_mesh(8, 1), batch_per_device=1)
     images = np.stack([decode_record(record.image) for record in originals])
-    expected = painter(images, release.mask_seeds(key, originals.keys()))
+    expected = painter(images[:, None], release.mask_seeds(key, originals.keys()))
     assert len({image.tobytes() for image in expected}) == 16
     for place, position in enumerate(np.load(out / "private.npz")["source_positions_n"]):
         np.testing.assert_array_equal(decode_record(painted[place].image), expected[position])
@@ -126,7 +129,7 @@ def test_the_summary_is_kept_for_the_card(done):
     summary, out = done
     assert summary == json.loads((out / "reconstruct.json").read_text())
     assert summary == dict(
-        images=16, identities=4, composition="full", image_size=SIZE, patch=PATCH, patches=16, visible=4,
+        images=16, identities=4, people=1, composition="full", image_size=SIZE, patch=PATCH, patches=16, visible=4,
         visible_share=0.25, mask_focus=0.0, real_pixel_share=0.0,
     )  # fmt: skip
 
@@ -259,3 +262,28 @@ def test_a_process_opens_the_records_of_its_own_shards(world, done, tmp_path, mo
     order = np.load(done[1] / "private.npz")["source_positions_n"].tolist()
     assert opened == {0: order[:6] + order[12:], 1: order[6:12]}
     assert content(tmp_path / "both") == content(done[1])
+
+
+def test_faces_of_several_people_are_painted_from_the_images_that_the_secret_assigns(world, tmp_path):
+    """By the painter itself, over the images that ``private.npz`` names; those of one person always with the same other one."""
+    summary = stage(world, tmp_path, reconstruct_people=2)
+    assert summary["people"] == 2
+    painted, originals = open_face_set(tmp_path / "faces"), sources(world)
+    inside, labels_n = np.load(tmp_path / "private.npz"), originals.relabelled().labels_n
+    mixed_nM = inside["contributors_nM"]
+    np.testing.assert_array_equal(mixed_nM[:, 0], inside["source_positions_n"])
+    other_of = {pair for pair in zip(labels_n[mixed_nM[:, 0]].tolist(), labels_n[mixed_nM[:, 1]].tolist(), strict=True)}
+    assert len(other_of) == 4 and len({other for _, other in other_of}) == 4 and all(a != b for a, b in other_of)
+    assert len({*mixed_nM[:, 1].tolist()}) > 4  # not always the same image of that person
+    key = release.release_key((world / "secret").read_bytes(), "release-1")
+    painter = Painter(world / "mae", visible=VISIBLE, mesh=make_mesh(8, 1), batch_per_device=1)
+    images = np.stack([decode_record(record.image) for record in originals])
+    seeds_n2 = release.mask_seeds(key, originals.keys())
+    expected = painter(images[mixed_nM], seeds_n2[mixed_nM[:, 0]])
+    for record, image_HWC in zip(painted, expected, strict=True):
+        np.testing.assert_array_equal(decode_record(record.image), image_HWC)
+
+
+def test_too_few_people_to_mix_are_refused(world, tmp_path):
+    with pytest.raises(FacemaeError, match=r"reconstruct.people=4: of 4 people some would be mixed with the same ones"):
+        stage(world, tmp_path, reconstruct_people=4)

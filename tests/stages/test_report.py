@@ -88,7 +88,7 @@ def world(tmp_path_factory):
     write_faces(path / "import-faces/faces", IMAGES, labels, keys, identity_names=PEOPLE)
     write_faces(path / "reconstruct", 255 - IMAGES[ORDER], labels[ORDER], [f"{n:024x}" for n in ORDER])
     np.savez(path / "reconstruct" / "private.npz", source_positions_n=ORDER)
-    made = dict(images=COUNT, identities=4, visible_share=0.25, composition="full")
+    made = dict(images=COUNT, identities=4, visible_share=0.25, composition="full", people=1)
     for stage, name, content in (
         ("reconstruct", "reconstruct", made),
         ("audit", "audit", audit()),
