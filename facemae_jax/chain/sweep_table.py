@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from facemae_jax.chain.grid import Axis, shown
-from facemae_jax.report.equal_leakage import best_at
+from facemae_jax.report.equal_leakage import below_all, best_at
 from facemae_jax.report.leakages import LEAKAGES, OVERALL, SINGLE, STRONGEST, worst
 from facemae_jax.report.measured import Measure, measures
 from facemae_jax.report.results import OURS
@@ -143,7 +143,13 @@ def _gaps(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str
         points = [(one[leakage], one["utility"]) for one in others if None not in (one[leakage], one["utility"])]
         if None not in (row[leakage], row["utility"]):
             best = best_at(points, row[leakage])
-            found[leakage] = {"best": best, "gap": None if best is None else row["utility"] - best}
+            found[leakage] = {
+                "best": best,
+                "gap": None if best is None else row["utility"] - best,
+                "below": float(
+                    below_all(points, row[leakage])
+                ),  # that of the least leaking distortion, which leaks more
+            }
     return found
 
 
@@ -202,7 +208,8 @@ def summary(table: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     Returns:
         ``setting``, ``variant``, ``judge``, ``independent``, ``n`` (points), figure → ``mean_std`` for :data:`AVERAGED`, ``worst_by``: who was
-        the strongest attacker, the most frequent first, and ``gaps``: leakage → ``best`` and ``gap``, each ``mean_std``.
+        the strongest attacker, the most frequent first, and ``gaps``: leakage → ``best``, ``gap`` and ``below`` (1 where every distortion
+        leaks more), each ``mean_std``.
     """
     same = untouched(table)
     groups: dict[tuple[Any, ...], dict[tuple[Any, ...], Mapping[str, Any]]] = {}
@@ -224,7 +231,7 @@ def summary(table: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "n": len(members),
                 "worst_by": [name for name, _ in by.most_common()],
                 "gaps": {
-                    leakage: {key: mean_std([one.get(key) for one in own]) for key in ("best", "gap")}
+                    leakage: {key: mean_std([one.get(key) for one in own]) for key in ("best", "gap", "below")}
                     for leakage, own in gaps.items()
                     if any(own)
                 },

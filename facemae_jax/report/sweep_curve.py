@@ -94,7 +94,7 @@ def equal_leakage(groups: Sequence[Group], leakage: str) -> list[str]:
         clear = sum(gap["std"] is not None and gap["mean"] > gap["std"] for gap in above)
         said.append(
             f"{len(above)} of {len(ours)} settings are more useful than the best distortion at their leakage ({clear} of them by more than the "
-            f"deviation over seeds), {len(inside) - len(above)} are not, and {len(ours) - len(inside)} leak more or less than every distortion. "
+            f"deviation over seeds), {len(inside) - len(above)} are not, and {len(ours) - len(inside)} leak more than every distortion. "
             "The best and the worst of them:"
         )
         ours = [inside[0], inside[-1]] if len(inside) > 1 else inside
@@ -102,13 +102,18 @@ def equal_leakage(groups: Sequence[Group], leakage: str) -> list[str]:
         leak, useful, equal = group[leakage], group["utility"], group["gaps"][leakage]
         at = f"At the leakage of {named(group)} ({_leak(leak, LEAKAGES[leakage])})"
         if not equal["gap"]:
-            said.append(f"{at} there is no distortion to compare with: it lies outside the range of their leakage.")
+            said.append(f"{at} there is no distortion to compare with: all leak less.")
             continue
         mean, std = equal["gap"]["mean"], equal["gap"]["std"]
         by = percent(abs(mean), std)
+        which = "the best distortion"
+        if below := (equal.get("below") or {"mean": 0.0})["mean"]:  # sweeps of earlier versions do not have it
+            which = "less than of every distortion, the least leaking distortion"
+            if below < 1:
+                which = "in some seeds less than of every distortion, the best or else the least leaking distortion"
         part = f", in the {equal['gap']['n']} of {group['n']} seeds that lie in their range" if equal["gap"]["n"] < group["n"] else ""  # fmt: skip
         said.append(
-            f"{at}, the best distortion reaches {percent(equal['best']['mean'], equal['best']['std'])} % utility and the reconstruction "
+            f"{at}, {which} reaches {percent(equal['best']['mean'], equal['best']['std'])} % utility and the reconstruction "
             f"{percent(useful['mean'], useful['std'])} %: {by} points {'more' if mean >= 0 else 'less'}{part}."
         )
     if inside and any(group["gaps"][leakage]["gap"]["std"] is None for group in inside):

@@ -12,7 +12,7 @@ def figure(mean, std=0.01, n=2):
     return None if mean is None else {"mean": mean, "std": std, "n": n}
 
 
-def group(variant, setting, utility, leak, judge="teacher", std=0.01, best=None, attackers=2, n=2, **more):
+def group(variant, setting, utility, leak, judge="teacher", std=0.01, best=None, attackers=2, n=2, below=0.0, **more):
     """One setting, variant and judge: every question leaks the same, but for ``more``; ``best``: distortion at that leakage."""
     found = dict.fromkeys(sweep_table.AVERAGED) | dict(setting=setting, variant=variant, judge=judge, n=n)
     found |= dict(independent=judge != "teacher", worst_by=["teacher, plain search"], gaps={})
@@ -21,7 +21,9 @@ def group(variant, setting, utility, leak, judge="teacher", std=0.01, best=None,
     found |= {"attackers": figure(attackers, 0.0), "chance_same_identity": figure(0.02, 0.0)}
     if variant == "reconstruction":
         gap = None if best is None else utility - best
-        found["gaps"] = {name: dict(best=figure(best, std), gap=figure(gap, std)) for name in LEAKAGES}
+        found["gaps"] = {
+            name: dict(best=figure(best, std), gap=figure(gap, std), below=figure(below, std)) for name in LEAKAGES
+        }
         found |= {"best_distortion": figure(best, std), "gap": figure(gap, std)}
     return found | {name: figure(value, std) for name, value in more.items()}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from facemae_jax.report.equal_leakage import best_at
+from facemae_jax.report.equal_leakage import below_all, best_at
 
 POINTS = [(0.8, 0.9), (0.2, 0.6), (0.5, 0.8)]
 
@@ -12,9 +12,14 @@ def test_between_two_points_stands_the_line():
     assert best_at(POINTS, 0.5) == 0.8 and best_at(POINTS, 0.2) == 0.6 and best_at(POINTS, 0.8) == 0.9
 
 
-def test_beyond_the_points_nothing_is_said():
-    assert best_at(POINTS, 0.19) is None and best_at(POINTS, 0.81) is None and best_at([], 0.5) is None
-    assert best_at([(0.5, 0.8)], 0.5) == 0.8 and best_at([(0.5, 0.8)], 0.4) is None
+def test_beyond_the_most_leaking_point_nothing_is_said():
+    assert best_at(POINTS, 0.81) is None and best_at([], 0.5) is None
+    assert best_at([(0.5, 0.8)], 0.5) == 0.8 and best_at([(0.5, 0.8)], 0.6) is None
+
+
+def test_below_all_points_stands_the_most_useful_of_the_least_leaking():
+    assert best_at(POINTS, 0.19) == 0.6 and best_at([*POINTS, (0.2, 0.7)], 0.0) == 0.7
+    assert below_all(POINTS, 0.19) and not below_all(POINTS, 0.2) and not below_all([], 0.1)
 
 
 def test_a_useless_distortion_in_between_does_not_pull_the_line_down():

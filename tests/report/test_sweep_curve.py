@@ -55,7 +55,13 @@ def test_equal_leakage_is_told_setting_by_setting():
     )
     assert less.endswith("87.0 ± 1.0 % utility and the reconstruction 86.0 ± 1.0 %: 1.0 ± 1.0 points less.")
     (outside,) = sweep_curve.equal_leakage([group("reconstruction", {RATIO: 0.1}, 0.8, 0.2)], SAME)
-    assert "outside the range" in outside
+    assert "all leak less" in outside
+    (lower,) = sweep_curve.equal_leakage([group("reconstruction", {}, 0.8, 0.05, best=0.7, below=1.0)], SAME)
+    assert (
+        "(5.0 ± 1.0 % found), less than of every distortion, the least leaking distortion reaches 70.0 ± 1.0 %" in lower
+    )
+    (some,) = sweep_curve.equal_leakage([group("reconstruction", {}, 0.8, 0.05, best=0.7, below=0.5)], SAME)
+    assert "in some seeds less than of every distortion, the best or else the least leaking" in some
     fewer, *_ = sweep_curve.equal_leakage([group("reconstruction", {}, 0.8, 0.2, best=0.7, n=3)], SAME)
     assert "the only setting" in fewer and "in the 2 of 3 seeds that lie in their range" in fewer
     _, single = sweep_curve.equal_leakage([group("reconstruction", {}, 0.8, 0.2, best=0.7, std=None)], SAME)
@@ -70,7 +76,7 @@ def test_of_many_settings_the_ends_are_told():
     assert (
         said[0].startswith(f"{above} of 13 settings are more useful")
         and f"({clear} of them" in said[0]
-        and f"{12 - above} are not, and 1 leak" in said[0]
+        and f"{12 - above} are not, and 1 leak more than every" in said[0]
         and above > clear
     )
     assert f"{max(gaps, key=gaps.get)} (" in said[1] and f"{min(gaps, key=gaps.get)} (" in said[2] and len(said) == 3
