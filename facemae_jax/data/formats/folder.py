@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from facemae_jax.data.face_set import FaceSet
+from facemae_jax.data.formats.divisible import DivisibleSource
 from facemae_jax.data.formats.names import MAX_FILE, ending_of, file_for, identity_of, why_ignored
 from facemae_jax.data.images import BadImage
 from facemae_jax.types import FacemaeError
@@ -35,7 +36,7 @@ def write_folder(faces: FaceSet, out: Path) -> None:
             ) from error
 
 
-class FolderSource:
+class FolderSource(DivisibleSource):
     """The images below a folder, in the order of their keys. Links to files are followed, links to folders are not.
 
     Attributes:
