@@ -39,7 +39,13 @@ class BadImage(FacemaeError):
         super().__init__(
             f"{where}: {reason}; replace or remove it, or set data.on_bad_record=skip to leave such images out."
         )
-        self.reason = reason
+        self.where, self.reason = where, reason
+
+    def __reduce__(self) -> tuple[type[BadImage], tuple[str, str]]:
+        return type(self), (
+            self.where,
+            self.reason,
+        )  # else it is pickled with its text alone, of which it cannot be made
 
 
 def decode(data: bytes, where: str, max_pixels: int) -> np.ndarray:

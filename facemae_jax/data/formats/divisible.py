@@ -20,6 +20,14 @@ class DivisibleSource:
 
     keys: Sequence[str]
 
+    def where(self, position: int) -> str:
+        """What to call an image in an error."""
+        raise NotImplementedError
+
+    def read(self, position: int) -> bytes:
+        """An encoded image."""
+        raise NotImplementedError
+
     def divisible(self) -> bool:
         """Whether another process can read these files, and as fast from the middle as from the front."""
         return True

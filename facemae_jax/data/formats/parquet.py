@@ -60,6 +60,13 @@ class ParquetSource(DivisibleSource):
     """
 
     _own = ("_lock", "_batches", "_open", "_walk")
+    _open: tuple[int, Any] | None
+    _walk: tuple[int, int, int, Iterator[Any]] | None  # file, row group, next row, batches from there
+    _rows_n: np.ndarray
+    _whom_n: np.ndarray
+    _ends: list[int]
+    _groups: list[list[int]]
+    _names: Sequence[str]
 
     def __init__(self, path: Path, *, image: str = "", label: str = ""):
         self.path, self.ignored = path, Counter[str]()
@@ -116,8 +123,7 @@ class ParquetSource(DivisibleSource):
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._batches: OrderedDict[tuple[int, int, int], Any] = OrderedDict()
-        self._open: tuple[int, Any] | None = None
-        self._walk: tuple[int, int, int, Iterator[Any]] | None = None  # file, row group, next row, batches from there
+        self._open = self._walk = None
 
     def _keep(self, rows_n: np.ndarray) -> None:
         self._rows_n = self._rows_n[rows_n]
@@ -163,7 +169,7 @@ class ParquetSource(DivisibleSource):
             self.ignored["rows without a label"] += without
         self._whom_n = whom_n[self._rows_n]
         self._top = int(self._whom_n.max(initial=0))
-        self._names: Sequence[str] = list(known) or columns.names or ()
+        self._names = list(known) or columns.names or ()
         own, most = bool(columns.key) and texts.ascending(), int(max(ends, default=0))
         inside = [file.relative_to(self.path).as_posix() if file != self.path else file.name for file in self._files]
 

@@ -68,6 +68,9 @@ class RecordIOSource(DivisibleSource):
     """
 
     _own = ("_file", "_window")
+    _numbers_n: np.ndarray
+    _offsets_n: np.ndarray
+    _labels_n: np.ndarray
 
     def __init__(self, path: Path):
         rec = recordio_file(path) if path.is_dir() else path
