@@ -19,13 +19,13 @@ from facemae_jax import logs
 from facemae_jax.data.face_set_writer import FaceSetWriter
 from facemae_jax.data.formats.divisible import DivisibleSource
 from facemae_jax.data.formats.source import Source
-from facemae_jax.data.import_workers import share_out
+from facemae_jax.data.import_sharing import share_out
 from facemae_jax.data.shard_import import Images, Shard, Target, Wanted, import_shard, note_file, write_json
 from facemae_jax.types import FacemaeError
 
 SHARD_RECORDS = 10_000  # at most in a shard: what an interrupted import loses for each process
-SHARDS = 16  # into so many a set is divided that would have fewer, so that all processes have work
-SMALL_SHARD = 500  # records, below which it is not divided
+SHARDS = 20  # into so many a set is divided that would have fewer, so that all processes have work
+SMALL_SHARD = 250  # records, below which it is not divided
 FEW = 2_000  # images that are imported sooner than another process is started
 
 

@@ -1,7 +1,8 @@
-"""A process that writes shards of an import for another one; started by ``import_workers``, which says what it is told.
+"""A process that writes shards of an import for another one, which ``import_crew`` speaks for.
 
-It reads from one connection: first the ``Target``, then shards. It tells ``("free", None)`` at first and after each shard,
-``("count", images)`` meanwhile, and ``("failed", error)``. When the connection ends, because its caller has ended in whatever way, it ends at once.
+It reads from one connection: a ``Target``, and shards that go there, after each of which it tells ``("free", None)``; meanwhile
+``("count", images)``, or ``("failed", error)``. None says that this import is over: for a while it waits for the ``Target`` of another one. When the
+connection ends, because its caller has ended in whatever way, it ends at once.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 from facemae_jax.data.shard_import import Shard, Target, import_shard
 
 OFTEN = 0.1  # seconds between counts
+IDLE = 20.0  # seconds after an import in which another one must come
 
 
 def main(file: int) -> None:
@@ -27,10 +29,19 @@ def main(file: int) -> None:
     connection = Connection(file)
     told: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, told), daemon=True).start()
-    target: Target = told.get()
+    resting = False
     while True:
-        connection.send(("free", None))
-        _serve(told.get(), target, connection)
+        try:
+            wanted: Target | Shard | None = told.get(timeout=IDLE if resting else None)
+        except queue.Empty:
+            return
+        resting = wanted is None
+        if isinstance(wanted, Target):
+            target = wanted
+        elif wanted is not None:
+            _serve(wanted, target, connection)
+        if not resting:
+            connection.send(("free", None))
 
 
 def _listen(connection: Connection, told: queue.SimpleQueue[Any]) -> None:

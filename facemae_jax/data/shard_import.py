@@ -17,7 +17,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from facemae_jax.data.images import BadImage, as_jpeg, encode_jpeg
+from facemae_jax.data.images import BadImage, encode_jpeg
+from facemae_jax.data.jpeg_record import as_jpeg
 from facemae_jax.data.shard_writer import ShardWriter
 from facemae_jax.types import Record
 
