@@ -6,11 +6,14 @@ stopped is said in ``import_crew``.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
 from facemae_jax.data.import_crew import Crew
 from facemae_jax.data.shard_import import Shard, Target
+
+OFTEN = 0.001  # seconds between looks at what workers tell: one that is free waits so long for its next shard
 
 
 def share_out(
@@ -51,11 +54,19 @@ def share_out(
             if own is not None and failed and min(failed) < own:
                 raise failed[min(failed)]
 
+        last = time.monotonic()
+
+        def glance(own: int) -> None:
+            nonlocal last
+            if time.monotonic() - last >= OFTEN:
+                attend(own)
+                last = time.monotonic()
+
         attend()
         while waiting and not failed:
             shard = waiting.popleft()
             try:
-                write_here(shard, lambda shard=shard: attend(shard))  # type: ignore[misc]
+                write_here(shard, lambda shard=shard: glance(shard))  # type: ignore[misc]
             except Exception as error:  # a shard below may fail too, and then that is the first bad image
                 failed[shard] = error
             attend()

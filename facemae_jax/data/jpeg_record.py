@@ -11,7 +11,7 @@ import numpy as np
 import simplejpeg
 
 from facemae_jax.data.images import BadImage, check_size, decode, encode_jpeg, marked_turn, to_square
-from facemae_jax.data.jpeg_parts import SEVERAL, START, promise
+from facemae_jax.data.jpeg_parts import SEVERAL, START, Promise, promise
 
 
 def as_jpeg(
@@ -42,9 +42,10 @@ def as_jpeg(
     """
     if check_pixels and data[:2] == START:
         _check_pixels(data, where, max_pixels)
-    if passes_through(data, size):
+    told = promise(data)
+    if _passes(data, told, size):
         return data, True
-    if size * size <= max_pixels and (made := _from_grey(data, size, quality)) is not None:
+    if size * size <= max_pixels and (made := _from_grey(data, told, size, quality)) is not None:
         return made, False
     square = to_square(decode(data, where, max_pixels), size, resize, where)
     return encode_jpeg(square, quality), False
@@ -52,7 +53,10 @@ def as_jpeg(
 
 def passes_through(data: bytes, size: int) -> bool:
     """Whether a file is a whole 8-bit colour JPEG of ``size`` × ``size`` pixels with one view that needs no turning."""
-    told = promise(data)
+    return _passes(data, promise(data), size)
+
+
+def _passes(data: bytes, told: Promise | None, size: int) -> bool:
     if told is not None:
         fits = told.height == told.width == size and told.colours in ("YCbCr", "RGB")
         return fits and (not told.special or _one_upright(data))
@@ -68,11 +72,10 @@ def passes_through(data: bytes, size: int) -> bool:
     return _one_upright(data)
 
 
-def _from_grey(data: bytes, size: int, quality: int) -> bytes | None:
+def _from_grey(data: bytes, told: Promise | None, size: int, quality: int) -> bytes | None:
     """What decoding and encoding makes of a whole grey JPEG that is upright and of the right size, without the way over RGB, which
     takes a sixth of the time; None for all others.
     """
-    told = promise(data)
     if told is None or told.colours != "Gray" or not told.height == told.width == size or told.special:
         return None
     try:

@@ -127,11 +127,13 @@ def _in_order(shard: Shard, wanted: Wanted, pool: Executor | None) -> Iterator[t
     """Numbers of records with what became of them; with a pool a bounded number of the next ones is in work meanwhile."""
     waiting: deque[tuple[range, Future[Results]]] = deque()
     everything = range(len(shard.places))
+    if pool is None:
+        for number in everything:
+            numbers = everything[number : number + 1]
+            yield numbers, _convert_all(shard, numbers, wanted)
+        return
     for start in range(0, len(everything), TASK):
         numbers = everything[start : start + TASK]
-        if pool is None:
-            yield numbers, _convert_all(shard, numbers, wanted)
-            continue
         waiting.append((numbers, pool.submit(_convert_all, shard, numbers, wanted)))
         if len(waiting) * TASK >= WAITING * wanted.threads:
             first, future = waiting.popleft()
