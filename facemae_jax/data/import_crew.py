@@ -20,7 +20,14 @@ from typing import Any
 from facemae_jax.data.shard_import import Shard, Target
 from facemae_jax.types import FacemaeError
 
-CODE = "import sys; from facemae_jax.data.import_worker import main; main(int(sys.argv[1]))"
+# Ctrl-C, which reaches all processes of a terminal, is the caller's to handle from the first moment on.
+CODE = """
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+import sys
+from facemae_jax.data.import_worker import main
+main(int(sys.argv[1]))
+"""
 
 
 class Worker:
@@ -32,7 +39,7 @@ class Worker:
         self.rested = False  # whether it may have left since it was last heard
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", CODE, str(theirs.fileno())],
+                [sys.executable, "-P", "-c", CODE, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},

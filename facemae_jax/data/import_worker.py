@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import pickle
 import queue
-import signal
 import threading
 import time
 import traceback
@@ -25,7 +24,6 @@ IDLE = 20.0  # seconds after an import in which another one must come
 
 def main(file: int) -> None:
     """Serve the connection with this descriptor."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle, which ends this process
     connection = Connection(file)
     told: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, told), daemon=True).start()
