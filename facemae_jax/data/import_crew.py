@@ -62,6 +62,7 @@ class Worker:
 
 
 _resting: list[Worker] = []  # free ones of earlier imports of this process
+os.register_at_fork(after_in_child=_resting.clear)
 
 
 @atexit.register

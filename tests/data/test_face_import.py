@@ -199,6 +199,25 @@ def test_one_person_left_after_skipping_is_refused(tmp_path):
         run(tmp_path, good(3, 3, 2) | {"p1/0.jpg": b""}, on_bad_record="skip", min_images=3)
 
 
+@pytest.mark.parametrize(
+    ("images", "records", "shards"),
+    [
+        (2, 250, 1),
+        (250, 250, 1),
+        (251, 250, 2),
+        (5_000, 250, 20),
+        (5_001, 251, 20),
+        (20_000, 1_000, 20),
+        (200_001, 10_000, 21),
+    ],
+)
+def test_medium_sets_have_shards_for_all_processes(monkeypatch, images, records, shards):
+    monkeypatch.setattr(face_import, "SHARD_RECORDS", 10_000)
+    plan = face_import.Plan(range(images), range(images), [], Counter())
+    assert plan.shard_records == records and plan.shards == shards
+    assert [number for shard in range(shards) for number in plan.shard(shard)] == list(range(images))
+
+
 def test_shards_do_not_depend_on_threads(tmp_path):
     images = good(6, 5) | {"p0/3.jpg": b""}
     for threads in (1, 3):

@@ -126,6 +126,24 @@ def test_an_end_is_told(tmp_path, target):
             until_free(crew, 1)
 
 
+def test_an_end_is_told_when_something_is_given(tmp_path, target):
+    with pytest.raises(FacemaeError, match=r"toy: a process .* has ended \(signal 9, Killed\) in shard 0; if memory"):
+        with Crew(1, target, "toy") as crew:
+            until_free(crew, 1)
+            crew._all[0].process.send_signal(signal.SIGKILL)
+            crew._all[0].process.wait(20)
+            crew.give(shard(tmp_path))
+
+
+def test_a_forked_process_leaves_the_workers_of_its_parent_alone(target):
+    with Crew(1, target, "toy") as crew:
+        until_free(crew, 1)
+    process = os.fork()
+    if not process:
+        os._exit(len(import_crew._resting))
+    assert os.waitpid(process, 0)[1] == 0 and len(import_crew._resting) == 1
+
+
 def test_a_worker_that_cannot_start_is_told(monkeypatch, target):
     monkeypatch.setattr(import_crew, "CODE", "import sys; sys.exit(7)")
     with (
