@@ -50,7 +50,7 @@ def files(tmp_path: Path, out: str) -> dict[str, bytes]:
 def test_files_do_not_depend_on_the_number_of_processes(tmp_path, ready):
     folder = fill(tmp_path / "in", 42, n5=b"", n30=b"text")
     told = [
-        run(tmp_path, Odd(folder, 0.01), str(threads), threads=threads, on_bad_record="skip")[0]
+        run(tmp_path, Odd(folder, 0.02), str(threads), threads=threads, on_bad_record="skip")[0]
         for threads in (1, 2, 3)
     ]
     assert files(tmp_path, "1") == files(tmp_path, "2") == files(tmp_path, "3") and len(files(tmp_path, "1")) == 11 + 5
@@ -81,8 +81,8 @@ def test_first_bad_image_in_order_stops_the_import_whoever_reads_it(tmp_path, re
 
 
 def test_bad_image_in_a_worker_reaches_the_caller(tmp_path, ready):
-    folder = fill(tmp_path / "in", 40, n2=b"text")
-    with pytest.raises(BadImage, match=r"p0/002\.jpg: this is no image") as caught:
+    folder = fill(tmp_path / "in", 40, n6=b"text")
+    with pytest.raises(BadImage, match=r"p0/006\.jpg: this is no image") as caught:
         run(tmp_path, Odd(folder, 0.2), threads=3)
     assert workers(tmp_path) and caught.value.reason.startswith("this is no image")
 
@@ -118,7 +118,13 @@ def test_full_disk_in_a_worker_is_one(tmp_path, ready, monkeypatch):
         writer.shard_writer = writer.shard_writer._replace(folder=tmp_path / "nowhere")
 
     monkeypatch.setattr(face_import.FaceSetWriter, "__init__", nowhere)
-    monkeypatch.setattr(face_import, "import_shard", lambda _, __, finished: [finished(1) for _ in iter(int, 1)])
+
+    def wait(shard, target, finished):  # the caller writes nothing, and a worker gets its turn
+        for _ in range(300):
+            finished(0)
+            time.sleep(0.01)
+
+    monkeypatch.setattr(face_import, "import_shard", wait)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         run(tmp_path, FolderSource(folder), threads=2)
 
