@@ -39,7 +39,7 @@ class Odd(FolderSource):
             time.sleep(self.slow)
             return encode_jpeg(picture(0), 90) if data in (b"die", b"stray", b"sleep") else data
         with open(self.path.parent / "workers", "a") as told:
-            told.write(f"{os.getpid()}\n")
+            told.write(f"{os.getpid()} {len(self.keys)}\n")
         if data == b"die":
             os.kill(os.getpid(), signal.SIGKILL)
         if data == b"stray":
@@ -52,7 +52,12 @@ class Odd(FolderSource):
 def workers(folder: Path) -> set[int]:
     """The processes that have read an image."""
     file = folder / "workers"
-    return set(map(int, file.read_text().split())) if file.is_file() else set()
+    return {int(line.split()[0]) for line in file.read_text().splitlines()} if file.is_file() else set()
+
+
+def listed(folder: Path) -> set[int]:
+    """How many images the sources had that workers read from."""
+    return {int(line.split()[1]) for line in (folder / "workers").read_text().splitlines()}
 
 
 def alive(process: int) -> bool:

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
-from import_help import SIZE, Odd, alive, fill, gone, workers
+from import_help import SIZE, Odd, alive, fill, gone, listed, workers
 
 from facemae_jax import logs
-from facemae_jax.data import face_import
+from facemae_jax.data import face_import, import_sharing
 from facemae_jax.data.face_import import Wanted, import_source
 from facemae_jax.data.face_set import FaceSet, open_face_set
 from facemae_jax.data.formats.folder import FolderSource
@@ -56,6 +56,7 @@ def test_files_do_not_depend_on_the_number_of_processes(tmp_path, ready):
     assert files(tmp_path, "1") == files(tmp_path, "2") == files(tmp_path, "3") and len(files(tmp_path, "1")) == 11 + 5
     assert told[0] == told[1] == told[2] and [position for position, _ in told[0].skipped] == [5, 30]
     assert len(workers(tmp_path)) == 2, "both workers have read images"
+    assert listed(tmp_path) <= {2, 4}, "they are sent the images of a shard"
 
 
 def test_small_sources_and_single_threads_start_no_process(tmp_path, monkeypatch):
@@ -78,6 +79,70 @@ def test_first_bad_image_in_order_stops_the_import_whoever_reads_it(tmp_path, re
         assert notes == ["00000.json", "00001.json"], attempt
     assert not (tmp_path / "out" / "faces" / "1.0.0").exists()
     assert not list((tmp_path / "out").rglob(".0*")), "nothing half-written is left"
+
+
+class Scripted:
+    """One worker that is free at first; ``told`` is what it tells of shard 0, in ``looks`` or when it is waited for."""
+
+    looks, told = 10**9, BadImage("low", "bad")
+
+    def __init__(self, *_):
+        self.writing: list[int] = []
+        self.begun = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def free(self) -> bool:
+        return not self.begun
+
+    def busy(self) -> list[int]:
+        return self.writing
+
+    def give(self, number) -> None:
+        self.begun, self.writing = 1, [number]
+
+    def hear(self, seconds):
+        self.looks -= 1
+        if self.begun and self.writing and (seconds is None or self.looks <= 0):
+            self.writing = []
+            return [(0, "failed", self.told)] if self.told else []
+        return []
+
+
+def share(crew, monkeypatch, write_here) -> None:
+    monkeypatch.setattr(import_sharing, "Crew", crew)
+    import_sharing.share_out(range(3), 1, None, lambda shard: shard, write_here, lambda count: None, "toy")
+
+
+@pytest.mark.parametrize("told", [BadImage("low", "bad"), None])
+def test_shards_below_one_that_failed_are_waited_for(monkeypatch, told):
+    written = []
+
+    def write_here(shard, attend):
+        written.append(shard)
+        raise BadImage("high", "bad")
+
+    with pytest.raises(BadImage, match="low: bad" if told else "high: bad"):
+        share(type("Late", (Scripted,), {"told": told}), monkeypatch, write_here)
+    assert written == [1], "and no further one is begun"
+
+
+def test_shards_above_one_that_failed_are_given_up(monkeypatch):
+    looked = []
+
+    def write_here(shard, attend):
+        for look in range(1000):
+            looked.append(look)
+            time.sleep(0.002)
+            attend()
+
+    with pytest.raises(BadImage, match="low: bad"):
+        share(type("Soon", (Scripted,), {"looks": 5}), monkeypatch, write_here)
+    assert len(looked) < 100
 
 
 def test_bad_image_in_a_worker_reaches_the_caller(tmp_path, ready):

@@ -115,3 +115,11 @@ def test_trouble_with_the_disk_passes_up(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="Input/output error") as caught:
         source.read(0)
     assert not isinstance(caught.value, PermissionError)
+
+
+@pytest.mark.parametrize("size", [0, 1, (64 << 10) - 1, 64 << 10, (64 << 10) + 1, 3 << 20])
+def test_files_of_every_size_are_read_whole(tmp_path, size):
+    data = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/1.jpg").write_bytes(data)
+    assert FolderSource(tmp_path).read(0) == data
