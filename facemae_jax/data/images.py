@@ -42,10 +42,8 @@ class BadImage(FacemaeError):
         self.where, self.reason = where, reason
 
     def __reduce__(self) -> tuple[type[BadImage], tuple[str, str]]:
-        return type(self), (
-            self.where,
-            self.reason,
-        )  # else it is pickled with its text alone, of which it cannot be made
+        # Else it is pickled with its text alone, of which it cannot be made.
+        return type(self), (self.where, self.reason)
 
 
 def decode(data: bytes, where: str, max_pixels: int) -> np.ndarray:
