@@ -127,7 +127,7 @@ def get_config() -> ConfigDict:
             landmarks="",  # file of five points per image of seen and unseen faces (README), by which they are aligned; "" = they are aligned
             detect="",  # dlib: find the face in each image of seen and unseen faces and align it; "" = they are aligned
             terms="",  # terms of the source faces, copied into a release's card; required by publish unless synthetic
-            threads=2,  # that decode and augment
+            threads=2,  # that decode and augment; an import uses as many processes
         )
     )
     c.synthetic = ConfigDict(

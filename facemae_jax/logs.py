@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import jax
 from tqdm import tqdm
 
 LOG = logging.getLogger("facemae_jax")
@@ -170,6 +169,8 @@ class MetricWriter:
     """
 
     def __init__(self, directory: Path, resume_step: int):
+        import jax  # takes a third of a second, which processes that only list or convert need not wait for
+
         self._file = None
         if jax.process_index() != 0:
             return

@@ -11,7 +11,8 @@ import numpy as np
 from facemae_jax import logs
 from facemae_jax.data.formats.source import Source, open_source
 from facemae_jax.data.formats.verification_bin import is_bin, write_bin
-from facemae_jax.data.images import as_jpeg, decode, encode_png, to_square
+from facemae_jax.data.images import decode, encode_png, to_square
+from facemae_jax.data.jpeg_record import as_jpeg
 from facemae_jax.data.protocols import PROTOCOLS, read_protocol
 from facemae_jax.types import FacemaeError
 

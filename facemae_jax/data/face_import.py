@@ -1,4 +1,4 @@
-"""From a source of faces to a face set: which images become which records, converted in parallel, resumable by shard.
+"""From a source of faces to a face set: which images become which records of which shard, resumable by shard.
 
 What a source is, is said in ``formats``; which source a chain imports, in its config.
 """
@@ -6,39 +6,27 @@ What a source is, is said in ``formats``; which source a chain imports, in its c
 from __future__ import annotations
 
 import json
-import os
-import warnings
 from array import array
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from facemae_jax import logs
 from facemae_jax.data.face_set_writer import FaceSetWriter
+from facemae_jax.data.formats.divisible import DivisibleSource
 from facemae_jax.data.formats.source import Source
-from facemae_jax.data.images import BadImage, as_jpeg, encode_jpeg
-from facemae_jax.types import FacemaeError, Record
+from facemae_jax.data.import_sharing import share_out
+from facemae_jax.data.shard_import import Images, Shard, Target, Wanted, import_shard, note_file, write_json
+from facemae_jax.types import FacemaeError
 
-SHARD_RECORDS = 10_000  # an interrupted import loses at most this many
-TASK = 16  # images that a thread takes at a time: handing over costs as much as passing a JPEG through
-WAITING = 64  # images in work per thread, which bounds the memory: they wait encoded
-
-
-class Wanted(NamedTuple):
-    """What records shall be: the fields of the same names under ``data``."""
-
-    image_size: int
-    resize: bool = True
-    jpeg_quality: int = 95
-    max_pixels: int = 40_000_000
-    on_bad_record: str = "fail"
-    min_images: int = 1
-    threads: int = 2
-    check_pixels: bool = False
+SHARD_RECORDS = 10_000  # at most in a shard: what an interrupted import loses for each process
+SHARDS = 20  # into so many a set is divided that would have fewer, so that all processes have work
+SMALL_SHARD = 250  # records, below which it is not divided
+FEW = 2_000  # images that are imported sooner than another process is started
 
 
 class Plan(NamedTuple):
@@ -50,13 +38,24 @@ class Plan(NamedTuple):
     left_out: Counter[str]  # identities with too few images → images
 
     @property
+    def shard_records(self) -> int:
+        """Images of a shard (the last may have fewer): it follows from the number of images alone."""
+        return min(SHARD_RECORDS, max(SMALL_SHARD, -(-len(self.positions) // SHARDS)))
+
+    @property
     def shards(self) -> int:
-        """Number of shards: it follows from the number of images alone."""
-        return -(-len(self.positions) // SHARD_RECORDS)
+        """Number of shards."""
+        return -(-len(self.positions) // self.shard_records)
 
     def shard(self, shard: int) -> range:
         """The records of a shard, before any is skipped."""
-        return range(shard * SHARD_RECORDS, min((shard + 1) * SHARD_RECORDS, len(self.positions)))
+        return range(shard * self.shard_records, min((shard + 1) * self.shard_records, len(self.positions)))
+
+    def of_source(self, shard: int, source: Images) -> Shard:
+        """The images of a shard."""
+        rows = self.shard(shard)
+        positions = self.positions[rows.start : rows.stop]
+        return Shard(shard, source, positions, positions, self.labels[rows.start : rows.stop])
 
 
 class Imported(NamedTuple):
@@ -123,14 +122,14 @@ def import_source(source: Source, version: Path, notes: Path, wanted: Wanted, na
             version,
             name="faces",
             image_size=wanted.image_size,
-            shard_records=SHARD_RECORDS,
+            shard_records=plan.shard_records,
             description="Face crops. Private: real images and the names of people.",
             metadata={"made_by": "facemae_jax import-faces", "private": True},
             num_labels=len(plan.names),
             identity_names=plan.names,
         )
         _write_shards(source, plan, writer, notes, wanted, name)
-        told = [json.loads(_note(notes, shard).read_text()) for shard in range(plan.shards)]
+        told = [json.loads(note_file(notes, shard).read_text()) for shard in range(plan.shards)]
         skipped = [(position, reason) for note in told for position, reason in note["skipped"]]
         kept = Counter(plan.names[label] for label in plan.labels)
         kept.subtract(source.identity(position) for position, _ in skipped)
@@ -141,104 +140,47 @@ def import_source(source: Source, version: Path, notes: Path, wanted: Wanted, na
         write_json(gone_file, [*gone, *fallen])
 
 
-def write_json(file: Path, value: Any) -> None:
-    """Write a small file whole or not at all."""
-    staged = file.with_name(file.name + ".partial")
-    staged.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(staged, file)
-
-
-def _note(notes: Path, shard: int) -> Path:
-    return notes / f"{shard:05d}.json"
-
-
 def _write_shards(source: Source, plan: Plan, writer: FaceSetWriter, notes: Path, wanted: Wanted, name: str) -> None:
     missing = [shard for shard in range(plan.shards) if not writer.shard_done(shard)]
     if not missing:
         return
-    before = len(plan.positions) - sum(len(plan.shard(shard)) for shard in missing)
-    with (
-        warnings.catch_warnings(),
-        logs.progress(len(plan.positions), f"importing {name}", initial=before) as progress,
-        ThreadPoolExecutor(wanted.threads) as pool,
-    ):
-        # Pillow warns of oddities (a damaged EXIF block) without saying where; what it cannot read is an error.
-        warnings.filterwarnings("ignore", module=r"PIL\.")
+    images = sum(len(plan.shard(shard)) for shard in missing)
+    target = Target(writer.shard_writer, notes, wanted)
+    with logs.progress(len(plan.positions), f"importing {name}", initial=len(plan.positions) - images) as progress:
+        workers = min(wanted.threads, len(missing)) - 1
+        if workers > 0 and images > FEW and isinstance(source, DivisibleSource) and source.divisible():
+            _write_beside_workers(source, plan, missing, workers, target, progress, name)
+        else:
+            _write_here(source, plan, missing, target, progress)
+
+
+def _write_here(source: Source, plan: Plan, shards: Sequence[int], target: Target, progress: logs.Progress) -> None:
+    with ThreadPoolExecutor(target.wanted.threads) as pool:
         try:
-            for shard in missing:
-                writer.write_shard(shard, _records(source, plan, shard, pool, notes, wanted, progress))
+            for shard in shards:
+                import_shard(plan.of_source(shard, source), target, progress.update, pool)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _records(
-    source: Source,
+def _write_beside_workers(
+    source: DivisibleSource,
     plan: Plan,
-    shard: int,
-    pool: ThreadPoolExecutor,
-    notes: Path,
-    wanted: Wanted,
+    shards: Sequence[int],
+    workers: int,
+    target: Target,
     progress: logs.Progress,
-) -> Iterator[Record]:
-    """The records of one shard in order, converted by the pool; what was skipped is noted before the shard is whole."""
-    unchanged, skipped = 0, []
-    for numbers, results in _ahead(
-        plan.shard(shard), pool, lambda part: _convert_all(source, plan, part, wanted), wanted
-    ):
-        for number, (image, same, key) in zip(numbers, results, strict=False):
-            if isinstance(image, BadImage):
-                if wanted.on_bad_record != "skip":
-                    raise image
-                skipped.append((plan.positions[number], image.reason))
-                continue
-            unchanged += same
-            yield Record(image, plan.labels[number], key)
-        progress.update(len(numbers))
-    write_json(_note(notes, shard), {"unchanged": unchanged, "skipped": skipped})
+    name: str,
+) -> None:
+    def write(shard: int, attend: Callable[[], None]) -> None:
+        def finished(count: int) -> None:
+            progress.update(count)
+            attend()
 
+        import_shard(plan.of_source(shard, source), target, finished)
 
-def _ahead(numbers: range, pool: ThreadPoolExecutor, work: Any, wanted: Wanted) -> Iterator[tuple[range, Any]]:
-    """Parts of the numbers with their results, in order, while a bounded number of the next ones is in work."""
-    waiting: deque[tuple[range, Future[Any]]] = deque()
-    for start in range(0, len(numbers), TASK):
-        part = numbers[start : start + TASK]
-        waiting.append((part, pool.submit(work, part)))
-        if len(waiting) * TASK >= WAITING * wanted.threads:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    for first, future in waiting:
-        yield first, future.result()
+    def part(shard: int) -> Shard:
+        whole = plan.of_source(shard, source)
+        return whole._replace(images=source.part(whole.places), places=range(len(whole.places)))
 
-
-def _convert_all(
-    source: Source, plan: Plan, numbers: range, wanted: Wanted
-) -> list[tuple[bytes | BadImage, bool, str]]:
-    """Of each record: its JPEG bytes or why there are none, whether they are the file's own, the key. A bad image is the last one,
-    unless it is skipped.
-    """
-    found: list[tuple[bytes | BadImage, bool, str]] = []
-    for number in numbers:
-        position = plan.positions[number]
-        try:
-            found.append((*_convert(source, position, wanted), source.keys[position]))
-        except BadImage as error:
-            found.append((error, False, ""))
-            if wanted.on_bad_record != "skip":
-                break
-    return found
-
-
-def _convert(source: Source, position: int, wanted: Wanted) -> tuple[bytes, bool]:
-    """A record's JPEG bytes, and whether they are the file's own."""
-    found = source.read(position)
-    if not isinstance(found, bytes):
-        return encode_jpeg(found, wanted.jpeg_quality), False
-    return as_jpeg(
-        found,
-        source.where(position),
-        size=wanted.image_size,
-        resize=wanted.resize,
-        quality=wanted.jpeg_quality,
-        max_pixels=wanted.max_pixels,
-        check_pixels=wanted.check_pixels,
-    )
+    share_out(shards, workers, target, part, write, progress.update, name)

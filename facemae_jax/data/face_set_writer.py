@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from facemae_jax.data.face_record import INDEX, NAMES, Index, index_records, join, load_index, save_index, to_example
-from facemae_jax.data.record_files import ArrayRecordFile, TFRecordFile
+from facemae_jax.data.face_record import INDEX, NAMES, Index, join, load_index
+from facemae_jax.data.shard_writer import ShardWriter, save_whole
 from facemae_jax.types import FacemaeError, Record
 
 PARTIAL = ".partial"
@@ -29,6 +29,9 @@ class FaceSetWriter:
     Shards are counted from 0 and written in any order, by one process or several; each appears whole or not at all, and a
     killed writer goes on with those that are missing (:meth:`shard_done`). What an attempt with other arguments left behind
     is thrown away.
+
+    Attributes:
+        shard_writer: writes a shard; another process needs no more than this.
 
     Args:
         version_dir: ``…/NAME/VERSION``, with a version such as 1.0.0.
@@ -68,6 +71,7 @@ class FaceSetWriter:
         self.num_labels, self.identity_names, self.index = num_labels, identity_names, index
         self._partial = self.version_dir.with_name(self.version_dir.name + PARTIAL)
         self._shards, self._whole = self._partial / "shards", self._partial / "whole"
+        self.shard_writer = ShardWriter(self._shards, self.version_dir, shard_records, self.formats, num_labels)
         if not self.is_whole():
             # While TFDS is imported it has Python's import replaced (etils.epy.lazy_imports), and threads that import anything then
             # fail: so here, before the caller starts threads that make records, and not at the first record.
@@ -81,7 +85,7 @@ class FaceSetWriter:
 
     def shard_done(self, shard: int) -> bool:
         """Whether a shard is written, by this writer or an earlier one."""
-        return self.is_whole() or self._index_file(shard).is_file()
+        return self.is_whole() or self.shard_writer.index_file(shard).is_file()
 
     def write_shard(self, shard: int, records: Iterable[Record]) -> None:
         """Write one shard, in the order given; an interrupted call leaves no trace that counts.
@@ -90,17 +94,7 @@ class FaceSetWriter:
             FacemaeError: more records than ``shard_records``, or a label outside ``num_labels``.
             OSError: a full disk.
         """
-        files = {kind: self._data_file(shard, kind) for kind in self.formats}
-        staged = {kind: file.with_name(f".{file.name}-{os.getpid()}") for kind, file in files.items()}
-        sizes: list[int] = []
-        try:
-            index = index_records(self._written(records, staged, sizes))
-            for kind, file in files.items():
-                os.replace(staged[kind], file)
-            self._save(self._index_file(shard), index, num_bytes=np.array(sum(sizes)))
-        finally:
-            for file in staged.values():
-                file.unlink(missing_ok=True)
+        self.shard_writer.write(shard, records)
 
     def finish(self, total: int) -> Path:
         """Name the shards for good, describe them, and let the directory appear.
@@ -120,13 +114,13 @@ class FaceSetWriter:
             self._whole.mkdir(exist_ok=True)
             self._describe([records[shard] for shard in kept], num_bytes)
             if self.index:
-                self._save(self._whole / INDEX, whole)
+                save_whole(self._whole / INDEX, whole)
             if self.identity_names is not None:
                 names = json.dumps(list(self.identity_names), ensure_ascii=False)
                 (self._whole / NAMES).write_text(names, encoding="utf-8")
             for kind in self.formats:
                 for number, shard in enumerate(kept):
-                    source = self._data_file(shard, kind)
+                    source = self.shard_writer.data_file(shard, kind)
                     if source.is_file():  # else an earlier finish moved it and was killed
                         os.replace(
                             source,
@@ -160,46 +154,12 @@ class FaceSetWriter:
         staged.write_text(text)
         os.replace(staged, note)
 
-    def _data_file(self, shard: int, kind: str) -> Path:
-        return self._shards / f"{shard:05d}.{kind}"
-
-    def _index_file(self, shard: int) -> Path:
-        return self._shards / f"{shard:05d}.npz"
-
-    def _save(self, file: Path, index: Index, **more: np.ndarray) -> None:
-        staged = file.with_name(f".{file.name}-{os.getpid()}")
-        save_index(staged, index, **more)
-        os.replace(staged, file)
-
-    def _written(self, records: Iterable[Record], staged: Mapping[str, Path], sizes: list[int]) -> Iterable[Record]:
-        """Pass records on, writing each into every format; ``sizes`` gets their serialized bytes."""
-        outputs = [
-            ArrayRecordFile(file) if kind == "array_record" else TFRecordFile(file) for kind, file in staged.items()
-        ]
-        try:
-            for record in records:
-                if len(sizes) == self.shard_records:
-                    raise FacemaeError(f"{self.version_dir}: a shard got more than {self.shard_records} records.")
-                if self.num_labels is not None and not 0 <= record.label < self.num_labels:
-                    raise FacemaeError(
-                        f"{self.version_dir}: record {record.key} has the label {record.label}; "
-                        f"labels go from 0 to {self.num_labels - 1}."
-                    )
-                example = to_example(record)
-                for output in outputs:
-                    output.write(example)
-                sizes.append(len(example))
-                yield record
-        finally:
-            for output in outputs:
-                output.close()
-
     def _collect(self, total: int) -> tuple[Index, list[int], int]:
         """The index of all records, how many each shard has, and their serialized bytes."""
         parts: list[Index] = []
         num_bytes = 0
-        while self._index_file(len(parts)).is_file():
-            index, more = load_index(self._index_file(len(parts)))
+        while self.shard_writer.index_file(len(parts)).is_file():
+            index, more = load_index(self.shard_writer.index_file(len(parts)))
             parts.append(index)
             num_bytes += int(more["num_bytes"])
         records = [len(index.keys) for index in parts]

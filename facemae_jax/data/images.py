@@ -12,7 +12,7 @@ import numpy as np
 import simplejpeg
 from PIL import ExifTags, Image
 
-from facemae_jax.data.jpeg_parts import MAYBE_TURNED, SEVERAL, START, header_end, promise
+from facemae_jax.data.jpeg_parts import MAYBE_TURNED, START, header_end
 from facemae_jax.types import FacemaeError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
@@ -39,7 +39,11 @@ class BadImage(FacemaeError):
         super().__init__(
             f"{where}: {reason}; replace or remove it, or set data.on_bad_record=skip to leave such images out."
         )
-        self.reason = reason
+        self.where, self.reason = where, reason
+
+    def __reduce__(self) -> tuple[type[BadImage], tuple[str, str]]:
+        # Else it is pickled with its text alone, of which it cannot be made.
+        return type(self), (self.where, self.reason)
 
 
 def decode(data: bytes, where: str, max_pixels: int) -> np.ndarray:
@@ -88,17 +92,17 @@ def _decode_plain(data: bytes, where: str, max_pixels: int) -> np.ndarray | None
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        _check_size(width, height, where, max_pixels)
+        check_size(width, height, where, max_pixels)
         if colours not in ("YCbCr", "RGB", "Gray"):
             return None
         pixels = simplejpeg.decode_jpeg(data, "RGB")
     except ValueError:  # damaged, or merely odd: Pillow tells which
         return None
-    turn = _marked_turn(data, start)
+    turn = marked_turn(data, start)
     return pixels if turn is None else np.array(Image.fromarray(pixels).transpose(turn))
 
 
-def _marked_turn(data: bytes, start: int) -> Image.Transpose | None:
+def marked_turn(data: bytes, start: int) -> Image.Transpose | None:
     """The turn that a JPEG's segments ask for, which end at ``start``."""
     if all(data.find(marker, 0, start) < 0 for marker in MAYBE_TURNED):
         return None
@@ -106,7 +110,8 @@ def _marked_turn(data: bytes, start: int) -> Image.Transpose | None:
         return _turn(image)
 
 
-def _check_size(width: int, height: int, where: str, max_pixels: int) -> None:
+def check_size(width: int, height: int, where: str, max_pixels: int) -> None:
+    """Refuse more pixels than ``max_pixels`` as a :class:`BadImage`."""
     if width * height > max_pixels:
         raise BadImage(
             where, f"{width}×{height} is {width * height:,} pixels, more than data.max_pixels={max_pixels:,}"
@@ -114,7 +119,7 @@ def _check_size(width: int, height: int, where: str, max_pixels: int) -> None:
 
 
 def _check_header(image: Image.Image, where: str, max_pixels: int) -> None:
-    _check_size(*image.size, where, max_pixels)
+    check_size(*image.size, where, max_pixels)
     # A camera's MPO file is a JPEG with further views behind it: the first one is the photograph.
     if getattr(image, "is_animated", False) and image.format != "MPO":
         raise BadImage(where, f"it is animated ({getattr(image, 'n_frames', 2)} pictures)")
@@ -188,69 +193,3 @@ def decode_record(data: bytes, where: str = "a record of the face set") -> np.nd
             return np.array(_to_rgb(image))
     except (OSError, SyntaxError, ValueError, struct.error) as error:
         raise BadImage(where, f"the image is damaged ({error})") from error
-
-
-def as_jpeg(
-    data: bytes, where: str, *, size: int, resize: bool, quality: int, max_pixels: int, check_pixels: bool = False
-) -> tuple[bytes, bool]:
-    """An image file as a record: JPEG, square, RGB.
-
-    A whole 8-bit colour JPEG of the right size that needs no turning is passed through, byte for byte: encoding it again would
-    only lose quality. Everything else is decoded, cropped and resized, and encoded.
-
-    Whether a JPEG is whole is told by its parts where these are plain (``jpeg_parts``), else by decoding it. Pixels that were damaged without a
-    trace in the parts then show something else, as any decoder paints it: ``check_pixels`` decodes every JPEG and refuses those.
-
-    Args:
-        data: the file.
-        where: what to call it in an error.
-        size: pixels per side.
-        resize: False: an image of another size is refused.
-        quality: of what is encoded.
-        max_pixels: as in :func:`decode`.
-        check_pixels: refuse a JPEG of whose coded pixels libjpeg says that anything is wrong.
-
-    Returns:
-        (JPEG bytes, whether they are the file's own).
-
-    Raises:
-        BadImage: as :func:`decode` and :func:`to_square`, and what ``check_pixels`` finds.
-    """
-    if check_pixels and data[:2] == START:
-        _check_pixels(data, where, max_pixels)
-    if passes_through(data, size):
-        return data, True
-    square = to_square(decode(data, where, max_pixels), size, resize, where)
-    return encode_jpeg(square, quality), False
-
-
-def passes_through(data: bytes, size: int) -> bool:
-    """Whether a file is a whole 8-bit colour JPEG of ``size`` × ``size`` pixels with one view that needs no turning."""
-    told = promise(data)
-    if told is not None:
-        fits = told.height == told.width == size and told.colours in ("YCbCr", "RGB")
-        return fits and (not told.special or _one_upright(data))
-    if data[:2] != START:
-        return False
-    try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if (height, width) != (size, size) or colours not in ("YCbCr", "RGB"):
-            return False
-        simplejpeg.decode_jpeg(data, "RGB")  # strict: a damaged file goes the other way, where it gets its error
-    except ValueError:
-        return False
-    return _one_upright(data)
-
-
-def _one_upright(data: bytes) -> bool:
-    return SEVERAL not in data and _marked_turn(data, len(data)) is None
-
-
-def _check_pixels(data: bytes, where: str, max_pixels: int) -> None:
-    try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        _check_size(width, height, where, max_pixels)
-        # An eighth of the size: all that is coded is read, and little is computed of it.
-        simplejpeg.decode_jpeg(data, "CMYK" if colours in ("CMYK", "YCCK") else "GRAY", min_height=1, min_width=1)
-    except ValueError as error:
-        raise BadImage(where, f"its pixels are damaged ({error})") from error

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facemae_jax.data import face_import
+from facemae_jax.data import face_import, shard_import
 from facemae_jax.data.face_import import Wanted, import_source, make_plan, write_json
 from facemae_jax.data.face_set import FaceSet, open_face_set
 from facemae_jax.data.images import BadImage, decode_record, encode_jpeg, encode_png
@@ -199,6 +199,25 @@ def test_one_person_left_after_skipping_is_refused(tmp_path):
         run(tmp_path, good(3, 3, 2) | {"p1/0.jpg": b""}, on_bad_record="skip", min_images=3)
 
 
+@pytest.mark.parametrize(
+    ("images", "records", "shards"),
+    [
+        (2, 250, 1),
+        (250, 250, 1),
+        (251, 250, 2),
+        (5_000, 250, 20),
+        (5_001, 251, 20),
+        (20_000, 1_000, 20),
+        (200_001, 10_000, 21),
+    ],
+)
+def test_medium_sets_have_shards_for_all_processes(monkeypatch, images, records, shards):
+    monkeypatch.setattr(face_import, "SHARD_RECORDS", 10_000)
+    plan = face_import.Plan(range(images), range(images), [], Counter())
+    assert plan.shard_records == records and plan.shards == shards
+    assert [number for shard in range(shards) for number in plan.shard(shard)] == list(range(images))
+
+
 def test_shards_do_not_depend_on_threads(tmp_path):
     images = good(6, 5) | {"p0/3.jpg": b""}
     for threads in (1, 3):
@@ -227,7 +246,7 @@ def test_only_a_bounded_number_is_in_work(tmp_path, monkeypatch):
     waiting = len(begun)
     release.set()
     worker.join()
-    assert waiting <= 2 * face_import.WAITING and len(begun) == 199
+    assert waiting <= 2 * shard_import.WAITING and len(begun) == 199
 
 
 def test_interrupted_import_goes_on_with_the_missing_shards(tmp_path):
@@ -263,16 +282,16 @@ def test_killed_import_goes_on(tmp_path, repository):
     code = """
 import sys, time
 from pathlib import Path
-from facemae_jax.data import face_import
+from facemae_jax.data import face_import, shard_import
 from facemae_jax.data.formats.folder import FolderSource
 face_import.SHARD_RECORDS = 4
-convert = face_import._convert
+convert = shard_import._convert
 def slowly(source, position, wanted):
     if position > 5:
         print(position, flush=True)
         time.sleep(60)
     return convert(source, position, wanted)
-face_import._convert = slowly
+shard_import._convert = slowly
 out = Path(sys.argv[1])
 face_import.import_source(FolderSource(out / "in"), out / "faces" / "1.0.0", out / "notes", face_import.Wanted(8), "toy")
 """

@@ -9,7 +9,6 @@ from PIL import Image
 
 from facemae_jax.data.images import (
     BadImage,
-    as_jpeg,
     decode,
     decode_record,
     encode_jpeg,
@@ -225,41 +224,3 @@ def test_record_is_decoded_whatever_its_form():
     assert np.abs(decode_record(cmyk).astype(int) - smooth()).mean() < 3
     with pytest.raises(BadImage, match="record 7: the image is damaged"):
         decode_record(file[:-100], "record 7")
-
-
-def test_plain_jpeg_passes_through_byte_for_byte():
-    plain = save(Image.fromarray(smooth()), "JPEG", quality=70, subsampling=2)
-    assert convert(plain) == (plain, True)
-    upright = save(Image.fromarray(smooth()), "JPEG", exif=exif(1))
-    assert convert(upright) == (upright, True)
-
-
-@pytest.mark.parametrize(
-    "file",
-    [
-        save(Image.fromarray(smooth()), "PNG"),
-        save(Image.fromarray(smooth(20, 20)), "JPEG"),
-        save(Image.fromarray(smooth()[..., 0]), "JPEG"),
-        save(Image.fromarray(smooth()).convert("CMYK"), "JPEG"),
-        save(Image.fromarray(smooth()), "JPEG", exif=exif(6)),
-        save(Image.fromarray(smooth()), "MPO", save_all=True, append_images=[Image.fromarray(smooth())]),
-    ],
-    ids=["png", "other size", "grey", "cmyk", "turned", "several views"],
-)
-def test_everything_else_is_encoded_anew(file):
-    data, same = convert(file)
-    assert not same and simplejpeg.decode_jpeg_header(data) == (16, 16, "YCbCr", "444")
-
-
-def test_turned_jpeg_is_turned():
-    data, _ = convert(save(Image.fromarray(smooth()), "JPEG", quality=95, exif=exif(6)))
-    assert np.abs(decode_record(data).astype(int) - np.rot90(smooth(), -1)).mean() < 4
-
-
-def test_truncated_jpeg_of_the_right_size_does_not_pass():
-    with pytest.raises(BadImage, match="truncated"):
-        convert(encode_jpeg(smooth(), 95)[:-40])
-
-
-def convert(file: bytes) -> tuple[bytes, bool]:
-    return as_jpeg(file, "x", size=16, resize=True, quality=95, max_pixels=LARGE)

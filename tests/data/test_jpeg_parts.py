@@ -6,8 +6,9 @@ import simplejpeg
 from PIL import Image
 
 from facemae_jax.data import jpeg_parts
-from facemae_jax.data.images import BadImage, as_jpeg, decode_record, encode_jpeg, passes_through
+from facemae_jax.data.images import BadImage, decode_record, encode_jpeg
 from facemae_jax.data.jpeg_parts import header_end, promise
+from facemae_jax.data.jpeg_record import as_jpeg, passes_through
 
 SIZE = 16
 NOISE = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)

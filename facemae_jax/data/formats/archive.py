@@ -11,9 +11,14 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from facemae_jax.data.face_set import FaceSet
+from facemae_jax.data.formats.divisible import DivisibleSource
 from facemae_jax.data.formats.names import MAX_FILE, ending_of, file_for, identity_of, why_ignored
 from facemae_jax.data.formats.window import Window
 from facemae_jax.data.images import BadImage
@@ -52,7 +57,7 @@ def write_zip(faces: FaceSet, out: Path, *, more: Mapping[str, str] | None = Non
             made.writestr(zipfile.ZipInfo(name), record.image)
 
 
-class ArchiveSource:
+class ArchiveSource(DivisibleSource):
     """The images in a zip, in the order of their keys; read by several threads.
 
     Attributes:
@@ -63,17 +68,19 @@ class ArchiveSource:
         FacemaeError: no whole zip, or one that is refused.
     """
 
+    _own = ("_zip", "_file", "_window")
+
     def __init__(self, path: Path):
         self.path = path
         self.ignored: Counter[str] = Counter()
         try:
-            self._zip = zipfile.ZipFile(path)
+            found = self._zip.infolist()
         except (zipfile.BadZipFile, ValueError, struct.error, EOFError, NotImplementedError) as error:
             raise FacemaeError(f"{path}: this is no whole zip file ({error}); copy or download it again.") from error
-        self._file = open(path, "rb")
-        self._window = Window(self._file.fileno())
+        self._begin()
         entries = {}
-        for entry in self._zip.infolist():
+        places = {}
+        for number, entry in enumerate(found):
             if entry.is_dir():
                 continue
             key = self._key(entry)
@@ -83,9 +90,12 @@ class ArchiveSource:
                 raise FacemaeError(f"{path}: the entry {key!r} stands twice; make the zip again with one of them.")
             else:
                 entries[key] = entry
+                places[key] = _Place(
+                    number, entry.header_offset, entry.compress_type, entry.compress_size, entry.file_size, entry.CRC
+                )
         self._check(entries)
         self.keys = sorted(entries)
-        self._entries = [entries[key] for key in self.keys]
+        self._places = [places[key] for key in self.keys]
 
     def identity(self, position: int) -> str:
         """Whom an image shows."""
@@ -101,31 +111,49 @@ class ArchiveSource:
         Raises:
             BadImage: a damaged entry, or one far too large for an image.
         """
-        entry = self._entries[position]
-        if entry.file_size > MAX_FILE:
-            raise BadImage(self.where(position), f"the file has {entry.file_size:,} bytes, more than {MAX_FILE:,}")
-        if entry.compress_type == zipfile.ZIP_STORED and (data := self._stored(entry)) is not None:
+        place = self._places[position]
+        if place.size > MAX_FILE:
+            raise BadImage(self.where(position), f"the file has {place.size:,} bytes, more than {MAX_FILE:,}")
+        if (data := self._plainly(place)) is not None:
             return data
         try:
-            with self._zip.open(entry) as file:
-                return file.read(entry.file_size)  # what an entry holds beyond its declared size is never unpacked
+            with self._zip.open(self._zip.infolist()[place.number]) as file:
+                return file.read(place.size)  # what an entry holds beyond its declared size is never unpacked
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error, NotImplementedError) as error:
             raise BadImage(self.where(position), f"the archive is damaged here ({error})") from error
 
     def close(self) -> None:
         """Close the archive."""
-        self._zip.close()
+        if "_zip" in self.__dict__:
+            self._zip.close()
         self._file.close()
 
-    def _stored(self, entry: zipfile.ZipInfo) -> bytes | None:
-        """The bytes of an uncompressed entry, in half of ``zipfile``'s time; None where anything is odd, which it then tells."""
-        head = self._window.read(entry.header_offset, LOCAL.size)
-        if len(head) < LOCAL.size:
+    @cached_property
+    def _zip(self) -> zipfile.ZipFile:
+        return zipfile.ZipFile(self.path)
+
+    def _begin(self) -> None:
+        self._file = open(self.path, "rb")
+        self._window = Window(self._file.fileno())
+
+    def _keep(self, rows_n: np.ndarray) -> None:
+        self._places = [self._places[row] for row in rows_n.tolist()]
+
+    def _plainly(self, place: _Place) -> bytes | None:
+        """The bytes of an entry, in half of ``zipfile``'s time; None where anything is odd, which it then tells."""
+        head = self._window.read(place.start, LOCAL.size)
+        if len(head) < LOCAL.size or place.packed > MAX_FILE:
             return None
         sign, name, extra = LOCAL.unpack(head)
-        data = self._window.read(entry.header_offset + LOCAL.size + name + extra, entry.file_size)
-        whole = sign == b"PK\3\4" and len(data) == entry.file_size == entry.compress_size
-        return data if whole and zlib.crc32(data) == entry.CRC else None
+        data = self._window.read(place.start + LOCAL.size + name + extra, place.packed)
+        if sign != b"PK\3\4" or len(data) != place.packed:
+            return None
+        if place.method == zipfile.ZIP_DEFLATED:
+            try:
+                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, place.size + 1)
+            except zlib.error:
+                return None
+        return data if len(data) == place.size and zlib.crc32(data) == place.crc else None
 
     def _key(self, entry: zipfile.ZipInfo) -> str:
         name = entry.filename
@@ -158,3 +186,14 @@ class ArchiveSource:
                 f"{self.path}: {packed:,} bytes that unpack to {unpacked:,} are taken for a zip bomb (more than "
                 f"{MAX_RATIO} to 1); if they are faces, unpack them and name the folder."
             )
+
+
+class _Place(NamedTuple):
+    """Where an entry lies, and what the archive's directory says of it; sizes in bytes."""
+
+    number: int  # in the directory
+    start: int  # of its header
+    method: int
+    packed: int
+    size: int
+    crc: int

@@ -7,9 +7,13 @@ from collections import Counter
 from pathlib import Path
 
 from facemae_jax.data.face_set import FaceSet
+from facemae_jax.data.formats.divisible import DivisibleSource
 from facemae_jax.data.formats.names import MAX_FILE, ending_of, file_for, identity_of, why_ignored
 from facemae_jax.data.images import BadImage
 from facemae_jax.types import FacemaeError
+
+USUAL = 64 << 10  # bytes that most image files have at most
+CHUNK = 1 << 20
 
 
 def write_folder(faces: FaceSet, out: Path) -> None:
@@ -35,7 +39,7 @@ def write_folder(faces: FaceSet, out: Path) -> None:
             ) from error
 
 
-class FolderSource:
+class FolderSource(DivisibleSource):
     """The images below a folder, in the order of their keys. Links to files are followed, links to folders are not.
 
     Attributes:
@@ -66,9 +70,16 @@ class FolderSource:
             BadImage: a file that may not be read, is gone, or is far too large for an image.
         """
         try:
-            with open(f"{self._root}/{self.keys[position]}", "rb", buffering=0) as file:
-                size = os.fstat(file.fileno()).st_size
-                data = file.read() if size <= MAX_FILE else b""
+            file = os.open(f"{self._root}/{self.keys[position]}", os.O_RDONLY | os.O_CLOEXEC)
+            try:  # in half of the time that a file object takes
+                data = os.read(file, USUAL)
+                size = len(data)
+                if more := os.read(file, USUAL):
+                    size = os.fstat(file).st_size
+                    rest = iter(lambda: os.read(file, CHUNK), b"") if size <= MAX_FILE else ()
+                    data = b"".join((data, more, *rest))
+            finally:
+                os.close(file)
         except (PermissionError, FileNotFoundError) as error:
             raise BadImage(self.where(position), f"the file cannot be read ({error.strerror})") from error
         if size > MAX_FILE:

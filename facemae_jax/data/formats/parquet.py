@@ -11,13 +11,14 @@ import threading
 from bisect import bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from facemae_jax.data.face_set import FaceSet
+from facemae_jax.data.formats.divisible import DivisibleSource
 from facemae_jax.data.formats.lazy_keys import LazyKeys, Texts
 from facemae_jax.data.formats.names import MAX_FILE, number_name
 from facemae_jax.data.formats.parquet_columns import find_columns, of_one_split, people_in
@@ -27,6 +28,7 @@ from facemae_jax.types import FacemaeError
 
 GROUP = 100  # rows of a row group, as Hugging Face writes images: what must be read for one
 BATCH = 64  # rows that are decoded together
+LARGE_GROUP = 5_000  # rows: a row group is read from its front, and from there again by everyone who begins inside
 KEPT = 4  # batches that are kept: readers ask in order, but not quite
 MANY = 100_000  # people beyond which their numbers are not listed in every file
 
@@ -37,7 +39,7 @@ def parquet_files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda file: f"{file.relative_to(folder).as_posix()}/")
 
 
-class ParquetSource:
+class ParquetSource(DivisibleSource):
     """The images in a Parquet file, or in all those of a folder (of several splits ``train``), in the order of their keys.
 
     Keys are the column ``key`` (or ``filename`` …) where it ascends from row to row, as :func:`write_parquet` writes it, else
@@ -57,13 +59,19 @@ class ParquetSource:
         FacemaeError: damaged files, columns that are not there or cannot be told, shards that differ.
     """
 
+    _own = ("_lock", "_batches", "_open", "_walk")
+    _open: tuple[int, Any] | None
+    _walk: tuple[int, int, int, Iterator[Any]] | None  # file, row group, next row, batches from there
+    _rows_n: np.ndarray
+    _whom_n: np.ndarray
+    _ends: list[int]
+    _groups: list[list[int]]
+    _names: Sequence[str]
+
     def __init__(self, path: Path, *, image: str = "", label: str = ""):
         self.path, self.ignored = path, Counter[str]()
         self._files = of_one_split(path, parquet_files(path) if path.is_dir() else [path], self.ignored)
-        self._lock = threading.Lock()
-        self._batches: OrderedDict[tuple[int, int, int], Any] = OrderedDict()
-        self._open: tuple[int, Any] | None = None
-        self._walk: tuple[int, int, int, Iterator[Any]] | None = None  # file, row group, next row, batches from there
+        self._begin()
         with self._parquet(0) as first:
             self._columns = find_columns(first.schema_arrow, image, label, self._files[0])
         self._list()
@@ -108,6 +116,21 @@ class ParquetSource:
             self._open = self._walk = None
             self._batches.clear()
 
+    def divisible(self) -> bool:
+        """Whether all row groups are small."""
+        return all(end - start <= LARGE_GROUP for ends in self._groups for start, end in pairwise((0, *ends)))
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._batches: OrderedDict[tuple[int, int, int], Any] = OrderedDict()
+        self._open = self._walk = None
+
+    def _keep(self, rows_n: np.ndarray) -> None:
+        self._rows_n = self._rows_n[rows_n]
+        touched = {bisect_right(self._ends, int(row)) for row in self._rows_n}
+        self._groups = [ends if file in touched else [] for file, ends in enumerate(self._groups)]
+        self._columns, self._whom_n, self._names = self._columns._replace(names=None), self._whom_n[:0], ()
+
     def _place(self, position: int) -> tuple[int, int]:
         row = int(self._rows_n[position])
         file = bisect_right(self._ends, row)
@@ -146,7 +169,7 @@ class ParquetSource:
             self.ignored["rows without a label"] += without
         self._whom_n = whom_n[self._rows_n]
         self._top = int(self._whom_n.max(initial=0))
-        self._names: Sequence[str] = list(known) or columns.names or ()
+        self._names = list(known) or columns.names or ()
         own, most = bool(columns.key) and texts.ascending(), int(max(ends, default=0))
         inside = [file.relative_to(self.path).as_posix() if file != self.path else file.name for file in self._files]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from facemae_jax.data.face_set import FaceSet
+from facemae_jax.data.formats.divisible import DivisibleSource
 from facemae_jax.data.formats.lazy_keys import LazyKeys, Texts, filled
 from facemae_jax.data.formats.names import number_name
 from facemae_jax.data.formats.recordio_parts import (
@@ -48,7 +49,7 @@ def recordio_file(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-class RecordIOSource:
+class RecordIOSource(DivisibleSource):
     """The images of a ``.rec`` file, in the order of their keys.
 
     Keys are those of a ``.tsv`` beside it (lines of number, key, label, as CVLface and :func:`write_recordio` leave it), else
@@ -66,13 +67,17 @@ class RecordIOSource:
         FacemaeError: an index or a ``.tsv`` that does not fit the file, or no whole record in it.
     """
 
+    _own = ("_file", "_window")
+    _numbers_n: np.ndarray
+    _offsets_n: np.ndarray
+    _labels_n: np.ndarray
+
     def __init__(self, path: Path):
         rec = recordio_file(path) if path.is_dir() else path
         if rec is None:
             raise FacemaeError(f"{path}: holds no .rec file; name the folder of train.rec.")
         self.path, self.ignored = rec, Counter[str]()
-        self._file = open(rec, "rb")
-        self._window = Window(self._file.fileno())
+        self._begin()
         try:
             self._list(rec.with_suffix(".idx"), rec.with_suffix(".tsv"))
         except BaseException:
@@ -116,6 +121,14 @@ class RecordIOSource:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _begin(self) -> None:
+        self._file = open(self.path, "rb")
+        self._window = Window(self._file.fileno())
+
+    def _keep(self, rows_n: np.ndarray) -> None:
+        self._numbers_n, self._offsets_n = self._numbers_n[rows_n], self._offsets_n[rows_n]
+        self._labels_n = self._labels_n[rows_n]
 
     def _list(self, idx: Path, tsv: Path) -> None:
         indexed = idx.is_file() and idx.stat().st_size > 0

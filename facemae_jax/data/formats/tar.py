@@ -21,6 +21,7 @@ import numpy as np
 from facemae_jax import logs
 from facemae_jax.data.formats.brace import expand_braces
 from facemae_jax.data.formats.columns import LABELS
+from facemae_jax.data.formats.divisible import DivisibleSource
 from facemae_jax.data.formats.lazy_keys import LazyKeys, Texts, own_or
 from facemae_jax.data.formats.names import ENDINGS, MAX_FILE, identity_of, number_name, why_ignored
 from facemae_jax.data.formats.tar_members import Member, members
@@ -39,7 +40,7 @@ def tar_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name.lower().endswith(TAR_ENDINGS) and path.is_file())
 
 
-class TarSource:
+class TarSource(DivisibleSource):
     """The images of one tar or of several shards, in the order of their keys; read by several threads.
 
     Keys are the ``key`` fields of the ``.json`` files where all have one and they differ; else names of the members, with several
@@ -56,11 +57,13 @@ class TarSource:
         FacemaeError: no whole tar, one that is refused, or labels that cannot be read.
     """
 
+    _own = ("_mine", "_opened")
+
     def __init__(self, path: Path):
         self.path, self.ignored = path, Counter[str]()
         self._files = tar_files(path) if path.is_dir() else [path] if path.is_file() else expand_braces(path)
         self._plain: dict[int, BinaryIO] = {}
-        self._own, self._opened = threading.local(), set[Any]()
+        self._begin()
         found = _Found()
         with logs.progress(len(self._files), f"listing {path.name}", "files") as bar:
             for number, file in enumerate(self._files):
@@ -101,9 +104,22 @@ class TarSource:
         for file in (*self._plain.values(), *self._opened):
             file.close()
 
+    def divisible(self) -> bool:
+        """What was unpacked is a nameless file of this process."""
+        return not self._plain
+
+    def _begin(self) -> None:
+        self._mine, self._opened = threading.local(), set[Any]()
+
+    def _keep(self, rows_n: np.ndarray) -> None:
+        self._file_n, self._start_n, self._size_n, self._whom_n = (
+            column_n[rows_n] for column_n in (self._file_n, self._start_n, self._size_n, self._whom_n)
+        )
+        self._people = []
+
     def _window(self, number: int) -> Window:
         """The file with a number, of which each thread has one open."""
-        own = self._own.__dict__
+        own = self._mine.__dict__
         if own.get("number") != number:
             before = own.get("file")
             own.clear()

@@ -79,9 +79,7 @@ def test_missing_and_forbidden_files_are_bad_images(tmp_path, monkeypatch):
     def forbidden(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(
-        folder, "open", forbidden, raising=False
-    )  # the owner of this test may be root, whom nothing is forbidden
+    monkeypatch.setattr(folder.os, "open", forbidden)  # the owner of this test may be root, whom nothing is forbidden
     with pytest.raises(BadImage, match=r"a/2\.jpg: the file cannot be read \(Permission denied\)"):
         source.read(1)
 
@@ -113,7 +111,15 @@ def test_trouble_with_the_disk_passes_up(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(folder, "open", broken, raising=False)
+    monkeypatch.setattr(folder.os, "open", broken)
     with pytest.raises(OSError, match="Input/output error") as caught:
         source.read(0)
     assert not isinstance(caught.value, PermissionError)
+
+
+@pytest.mark.parametrize("size", [0, 1, (64 << 10) - 1, 64 << 10, (64 << 10) + 1, 3 << 20])
+def test_files_of_every_size_are_read_whole(tmp_path, size):
+    data = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/1.jpg").write_bytes(data)
+    assert FolderSource(tmp_path).read(0) == data
