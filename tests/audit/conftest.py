@@ -7,14 +7,6 @@ from facemae_jax.mesh import make_mesh
 
 
 @pytest.fixture(scope="module")
-def compiled_quickly():
-    """Compiling is most of the time of these tests; nothing in them tests speed."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)  # the default
-
-
-@pytest.fixture(scope="module")
 def mesh():
     return make_mesh(1, 1, jax.devices()[:1])
 

@@ -11,7 +11,6 @@ from facemae_jax.audit.retrieval_attack import retrieval_attack
 from facemae_jax.embed import embed
 from facemae_jax.types import FacemaeError
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 STEPS, BATCH = 100, 64
 NOISE = np.random.default_rng(7).integers(0, 256, (attack_help.SIZE, attack_help.SIZE, 3), dtype=np.uint8)
 

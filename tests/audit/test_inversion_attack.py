@@ -11,7 +11,6 @@ from facemae_jax.data.distort import Distortion
 from facemae_jax.embed import embed
 from facemae_jax.models.scaling import to_uint8, to_unit
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 BLUR = Distortion("blur", attack_help.SIZE, blur=10.0)
 OPTIM = AttackOptim(steps=80, batch=16, learning_rate=5e-3)
 WIDTHS = (12, 16)

@@ -61,13 +61,6 @@ def small(monkeypatch):
     return lambda name: config_of(name, **SMALL)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_quickly():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)  # the default
-
-
 def config_of(name, **changes):
     config = settings.load(f"configs/{name}.py", list(changes.items()))
     rules.check(config)

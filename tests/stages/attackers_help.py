@@ -3,7 +3,6 @@
 As a program (`attackers_help.py HOST:PORT,COUNT,NUMBER WORLD OUT`) it is one of several processes that audit that world.
 """
 
-import contextlib
 import json
 import sys
 from pathlib import Path
@@ -12,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from training_help import compiled_quickly
 
 from facemae_jax import processes
 from facemae_jax.chain import settings as files
@@ -75,8 +73,7 @@ def build(path):
         faces=Input(path / "import", SHARED), mae=Input(path / "mae"), secret=Input(path / "secret", "private/secret")
     )
     (path / "reconstruct").mkdir()
-    with compiled_quickly():
-        reconstruct.run(view(settings(), reconstruct, ""), Inputs(given, path), path / "reconstruct", "")
+    reconstruct.run(view(settings(), reconstruct, ""), Inputs(given, path), path / "reconstruct", "")
     return path
 
 
@@ -89,11 +86,11 @@ def given_of(world, config):
     return {name: places[name] for name in audit.reads(config, "")}
 
 
-def audited(world, out, *, quickly=True, **changes):
+def audited(world, out, **changes):
     """Run the stage."""
     config = settings(**changes)
     out.mkdir(exist_ok=True)
-    with pytest.MonkeyPatch.context() as patch, compiled_quickly() if quickly else contextlib.nullcontext():
+    with pytest.MonkeyPatch.context() as patch:
         for module in (judges, teachers):
             patch.setattr(module, "load_frozen", toy_frozen)
         audit.run(view(config, audit, ""), Inputs(given_of(world, config), out.parent), out, "")
@@ -108,4 +105,5 @@ def run(world, out, **changes):
 if __name__ == "__main__":
     how, *folders = sys.argv[1:]
     processes.join(how)
-    audited(*map(Path, folders), quickly=not jax.process_count() > 1)
+    jax.config.update("jax_disable_most_optimizations", jax.process_count() == 1)  # as conftest has it
+    audited(*map(Path, folders))

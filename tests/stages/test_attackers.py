@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 from attackers_help import SIZE, VISIBLE, build, given_of, run, settings, toy_frozen
-from training_help import compiled_quickly
 
 from facemae_jax.audit.aware_attack import Aware
 from facemae_jax.data.face_set import open_face_set
@@ -108,8 +107,7 @@ def test_attackers_choose_masks_without_the_secret(world, tmp_path):
     seen = {}
     for place, name in (("a", "one"), ("b", "two"), ("c", "one")):
         version = tmp_path / place / "1.0.0"
-        with compiled_quickly():
-            write_painted(attackers_plan(faces, name, 1), painter, form, version, name="painted", label="paint")
+        write_painted(attackers_plan(faces, name, 1), painter, form, version, name="painted", label="paint")
         painted = open_face_set(tmp_path / place)
         assert painted.keys() == faces.keys()
         seen[place] = [record.image for record in painted]
@@ -151,8 +149,7 @@ def test_an_aware_attacker_learns_everybody_behind_an_image_and_an_inverter_the_
     gallery = open_face_set(world / "import" / "faces").subset(np.arange(4))
     protected = {"reconstruction": Protected(gallery, None)}
     faces = AttackFaces(config, Inputs(given_of(world, config), tmp_path), tmp_path, gallery, protected)
-    with compiled_quickly():
-        pairs = faces.pairs("reconstruction")
+    pairs = faces.pairs("reconstruction")
     people, count = faces.sample("seen").relabelled(), len(faces.sample("seen"))
     assert len(pairs.seen.protected) == count and pairs.seen.originals.keys() == people.keys()
     everybody, people_n = pairs.everybody

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from training_help import LENGTH, SIZE, compiled_quickly, metrics, settings, write_faces, write_recognizer
+from training_help import LENGTH, SIZE, metrics, settings, write_faces, write_recognizer
 
 from facemae_jax.checkpoint import load_model
 from facemae_jax.data.face_set import open_face_set
@@ -15,8 +15,7 @@ from facemae_jax.types import FacemaeError
 
 def train(config, faces, out, **more):
     out.mkdir(parents=True, exist_ok=True)
-    with compiled_quickly():
-        return train_recognizer(config, config.teacher, faces, out, label="ours", field="teacher", **more)
+    return train_recognizer(config, config.teacher, faces, out, label="ours", field="teacher", **more)
 
 
 @pytest.fixture

@@ -280,7 +280,8 @@ def test_faces_of_several_people_are_painted_from_the_images_that_the_secret_ass
     images = np.stack([decode_record(record.image) for record in originals])
     seeds_n2 = release.mask_seeds(key, originals.keys())
     expected = painter(images[mixed_nM], seeds_n2[mixed_nM[:, 0]])
-    np.testing.assert_array_equal(painted.labels_n, release.label_map(key, 4)[labels_n[mixed_nM[:, 0]]])  # the own person's
+    whose_n = release.label_map(key, 4)[labels_n[mixed_nM[:, 0]]]
+    np.testing.assert_array_equal(painted.labels_n, whose_n)  # the own person's
     for record, image_HWC in zip(painted, expected, strict=True):
         np.testing.assert_array_equal(decode_record(record.image), image_HWC)
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from training_help import SIZE, compiled_quickly, metrics, run_stage, settings, write_faces, write_recognizer
+from training_help import SIZE, metrics, run_stage, settings, write_faces, write_recognizer
 
 from facemae_jax.chain.fingerprint import hashed_fields
 from facemae_jax.checkpoint import load_model, model_digest, save_model
@@ -36,8 +36,7 @@ def born(config, seed=9):
     sizes = train_mae.mae_config(config.mae, config.data.image_size)
     model = Mae(sizes)
     images, visible = jnp.zeros((1, SIZE, SIZE, 3)), jnp.arange(sizes.visible, dtype=jnp.int32)[None]
-    with compiled_quickly():
-        params = jax.jit(model.init)(jax.random.key(seed), images, visible)["params"]
+    params = jax.jit(model.init)(jax.random.key(seed), images, visible)["params"]
     return {"params": params}, sizes.to_dict() | {"kind": "mae"}
 
 

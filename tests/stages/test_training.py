@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from command_line import CONFIG, Command
-from training_help import SIZE, compiled_quickly, metrics, settings, write_faces, write_recognizer
+from training_help import SIZE, metrics, settings, write_faces, write_recognizer
 
 from facemae_jax.chain import graph
 from facemae_jax.chain import settings as files
@@ -42,8 +42,7 @@ def faces(tmp_path):
 def fit(config, faces, out, tasks=None, **more):
     out.mkdir(exist_ok=True)
     given = dict(config=config, section=config.mae, faces=faces, out=out, label="line") | more
-    with compiled_quickly():
-        return training.fit(tasks=tasks or [(1.0, line("w"))], mesh=training.mesh_of(config), **given)
+    return training.fit(tasks=tasks or [(1.0, line("w"))], mesh=training.mesh_of(config), **given)
 
 
 def test_tasks_follow_each_other_on_one_state(tmp_path, monkeypatch, faces):

@@ -1,6 +1,5 @@
 """What the tests of the training stages share: people who are colour patterns, a config of nothing but small numbers, a run."""
 
-import contextlib
 import io
 import json
 from pathlib import Path
@@ -75,31 +74,19 @@ def write_faces(path, people=16, images=2, size=SIZE, seed=0):
     return path
 
 
-@contextlib.contextmanager
-def compiled_quickly():
-    """LLVM's slow passes are half of compiling; none of these tests is about speed."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)  # the default
-
-
 def run_stage(module, config, given, out, variant=""):
     """A stage with exactly the inputs and the fields that it declares."""
     assert set(given) == set(module.reads(config, variant)) | set(module.outside(config, variant))
     inputs = Inputs({name: x if isinstance(x, Input) else Input(Path(x)) for name, x in given.items()}, out.parent)
     out.mkdir(parents=True, exist_ok=True)
-    with compiled_quickly():
-        return module.run(view(config, module, variant), inputs, out, variant)
+    return module.run(view(config, module, variant), inputs, out, variant)
 
 
 def write_recognizer(path, seed=0, length=LENGTH, size=SIZE):
     """An untrained recognizer as a stage leaves it."""
     model = TinyNet(length)
-    with compiled_quickly():
-        init = jax.jit(lambda key: model.init(key, jnp.zeros((1, size, size, 3)), train=False))
-        variables = init(jax.random.key(seed))
+    init = jax.jit(lambda key: model.init(key, jnp.zeros((1, size, size, 3)), train=False))
+    variables = init(jax.random.key(seed))
     save_model(path / "model", variables, recognizer.described("tiny", length, "float32", 0.0, size))
     return variables
 
