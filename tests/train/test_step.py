@@ -68,8 +68,8 @@ def shardings(tree):
     return jax.tree.map(lambda leaf: leaf.sharding, tree)
 
 
-def assert_near(left, right):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), left, right)
+def assert_near(left, right, relative=0.0):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=relative, atol=1e-5), left, right)
 
 
 def assert_equal(left, right):
@@ -89,7 +89,8 @@ def assert_equal(left, right):
 def test_a_step_is_the_same_on_every_mesh(name, mesh_name):
     one, many = run(name, "1"), run(name, mesh_name)
     assert_equal(many.born, one.born)
-    assert_near(many.metrics, one.metrics)
+    # Sums over several devices are taken in another order: of a gradient's norm of 56, 1e-5 would be less than three units in the last place.
+    assert_near(many.metrics, one.metrics, relative=1e-6)
     assert_near(many.state, one.state)
     # All of it moved by much more than the tolerance, running statistics as well.
     assert one.metrics["grad_norm"] > 1
