@@ -15,9 +15,9 @@ from facemae_jax.data.face_set import FaceSet
 from facemae_jax.data.face_set_writer import FaceSetWriter
 from facemae_jax.data.formats.archive import write_zip
 from facemae_jax.data.formats.folder import write_folder
-from facemae_jax.data.formats.parquet import write_parquet
-from facemae_jax.data.formats.recordio import write_recordio
+from facemae_jax.data.formats.parquet_writer import write_parquet
 from facemae_jax.data.formats.recordio_parts import HEADER, LONGEST
+from facemae_jax.data.formats.recordio_writer import write_recordio
 from facemae_jax.data.record_files import ArrayRecordFile
 from facemae_jax.types import Record
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from facemae_jax.data.formats.archive import write_zip
 from facemae_jax.data.formats.folder import write_folder
 from facemae_jax.data.formats.lmdb_set import write_lmdb
-from facemae_jax.data.formats.parquet import write_parquet
-from facemae_jax.data.formats.recordio import write_recordio
+from facemae_jax.data.formats.parquet_writer import write_parquet
+from facemae_jax.data.formats.recordio_writer import write_recordio
 from facemae_jax.data.formats.tfds_source import write_tfds
 from facemae_jax.data.formats.webdataset import write_webdataset
 from facemae_jax.data.outgoing import OutgoingFaces

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 
-class DivisibleSource:
+class DivisibleSource(ABC):
     """What sources of images at known places of files have in common.
 
     Attributes:
@@ -20,13 +21,13 @@ class DivisibleSource:
 
     keys: Sequence[str]
 
+    @abstractmethod
     def where(self, position: int) -> str:
         """What to call an image in an error."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, position: int) -> bytes:
         """An encoded image."""
-        raise NotImplementedError
 
     def divisible(self) -> bool:
         """Whether another process can read these files, and as fast from the middle as from the front."""
@@ -50,8 +51,8 @@ class DivisibleSource:
         self.__dict__.update(state)
         self._begin()
 
-    def _begin(self) -> None:
+    def _begin(self) -> None:  # noqa: B027 (a source that holds nothing open has nothing to make)
         """Make what is of one process alone."""
 
-    def _keep(self, rows_n: np.ndarray) -> None:
+    def _keep(self, rows_n: np.ndarray) -> None:  # noqa: B027 (where keys are the places, there are no others to leave out)
         """Leave out the places of all other images."""

@@ -1,4 +1,4 @@
-"""Faces in Parquet files, both ways: image columns as Hugging Face ``datasets`` writes them, and plain columns of encoded images.
+"""Faces in Parquet files: image columns as Hugging Face ``datasets`` writes them, and plain columns of encoded images.
 
 An image column is a struct of ``bytes`` and ``path``, or bytes. The identity is a ``ClassLabel`` (whose names stand in the schema's
 metadata under "huggingface"), whole numbers, or text.
@@ -6,7 +6,6 @@ metadata under "huggingface"), whole numbers, or text.
 
 from __future__ import annotations
 
-import json
 import threading
 from bisect import bisect_right
 from collections import Counter, OrderedDict
@@ -17,20 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from facemae_jax.data.face_set import FaceSet
 from facemae_jax.data.formats.divisible import DivisibleSource
 from facemae_jax.data.formats.lazy_keys import LazyKeys, Texts
 from facemae_jax.data.formats.names import MAX_FILE, number_name
 from facemae_jax.data.formats.parquet_columns import find_columns, of_one_split, people_in
-from facemae_jax.data.formats.staged import staged_folder
 from facemae_jax.data.images import BadImage
 from facemae_jax.types import FacemaeError
 
-GROUP = 100  # rows of a row group, as Hugging Face writes images: what must be read for one
 BATCH = 64  # rows that are decoded together
 LARGE_GROUP = 5_000  # rows: a row group is read from its front, and from there again by everyone who begins inside
 KEPT = 4  # batches that are kept: readers ask in order, but not quite
-MANY = 100_000  # people beyond which their numbers are not listed in every file
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -42,7 +37,7 @@ def parquet_files(folder: Path) -> list[Path]:
 class ParquetSource(DivisibleSource):
     """The images in a Parquet file, or in all those of a folder (of several splits ``train``), in the order of their keys.
 
-    Keys are the column ``key`` (or ``filename`` …) where it ascends from row to row, as :func:`write_parquet` writes it, else
+    Keys are the column ``key`` (or ``filename`` …) where it ascends from row to row, as ``parquet_writer`` writes it, else
     ``FILE/ROW``: so that images are always read in the order in which they lie, a batch of rows at a time. Numbers that are no
     ``ClassLabel`` become names of equally many digits. Memory: 12 bytes per image, with a key column 8 more and the keys; of images
     a few hundred, whatever the size of the row groups.
@@ -237,63 +232,3 @@ def _opened(path: Path) -> Any:
         return parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
     except _arrow_errors() as error:
         raise FacemaeError(f"{path}: this is no whole Parquet file ({error}); copy it again.") from error
-
-
-def write_parquet(faces: FaceSet, out: Path, *, shard_records: int = 10_000) -> Path:
-    """Write ``train-00000-of-0000N.parquet`` with the columns ``image`` (Hugging Face), ``label`` and ``key``.
-
-    ``datasets.load_dataset(out)`` reads them, and so does every Parquet reader. Images are taken byte for byte, and not compressed
-    again. Rows are sorted by key. The label is a ``ClassLabel`` with the face set's names of the people, or their numbers where it
-    keeps no names; with more than 100,000 numbered people it is a plain whole number. The same records, the same pyarrow: the same
-    bytes. Memory: one row group of images.
-
-    Args:
-        faces: the records.
-        out: a folder that must not exist.
-        shard_records: rows per file.
-
-    Returns:
-        The folder.
-
-    Raises:
-        FacemaeError: a folder that exists.
-        OSError: a full disk.
-    """
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    keys = faces.keys()
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    names = faces.identity_names
-    if names == [
-        str(label) for label in range(len(names))
-    ]:  # sorted by their names they would leave the order of the labels
-        names = [number_name(label, len(names) - 1) for label in range(len(names))]
-    numbered = len(names) > MANY and all(name.isdigit() for name in names)
-    value = {"dtype": "int64", "_type": "Value"} if numbered else {"names": names, "_type": "ClassLabel"}
-    features = {"image": {"_type": "Image"}, "label": value, "key": {"dtype": "string", "_type": "Value"}}
-    schema = pa.schema(
-        [
-            ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-            ("label", pa.int64()),
-            ("key", pa.string()),
-        ],
-        {"huggingface": json.dumps({"info": {"features": features}}, ensure_ascii=False)},
-    )
-    shards = -(-len(order) // shard_records)
-    with staged_folder(out) as partial:
-        for shard in range(shards):
-            file = partial / f"train-{shard:05d}-of-{shards:05d}.parquet"
-            with parquet.ParquetWriter(
-                file, schema, compression="none", use_dictionary=False, write_statistics=["label", "key"]
-            ) as made:
-                rows = order[shard * shard_records : (shard + 1) * shard_records]
-                for start in range(0, len(rows), GROUP):
-                    records = [faces[position] for position in rows[start : start + GROUP]]
-                    table = {
-                        "image": [{"bytes": record.image, "path": None} for record in records],
-                        "label": [record.label for record in records],
-                        "key": [record.key for record in records],
-                    }
-                    made.write_table(pa.Table.from_pydict(table, schema), row_group_size=GROUP)
-    return out

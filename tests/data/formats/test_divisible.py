@@ -11,8 +11,10 @@ from facemae_jax.data.face_set import FaceSetWriter, open_face_set
 from facemae_jax.data.formats import parquet
 from facemae_jax.data.formats.archive import ArchiveSource, write_zip
 from facemae_jax.data.formats.folder import FolderSource, write_folder
-from facemae_jax.data.formats.parquet import ParquetSource, write_parquet
-from facemae_jax.data.formats.recordio import RecordIOSource, write_recordio
+from facemae_jax.data.formats.parquet import ParquetSource
+from facemae_jax.data.formats.parquet_writer import write_parquet
+from facemae_jax.data.formats.recordio import RecordIOSource
+from facemae_jax.data.formats.recordio_writer import write_recordio
 from facemae_jax.data.formats.tar import TarSource
 from facemae_jax.data.formats.webdataset import write_webdataset
 from facemae_jax.data.images import BadImage, encode_jpeg

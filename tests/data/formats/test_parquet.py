@@ -12,7 +12,8 @@ from facemae_jax.data.face_import import Wanted, import_source
 from facemae_jax.data.face_set import FaceSetWriter, open_face_set
 from facemae_jax.data.formats import parquet
 from facemae_jax.data.formats.folder import FolderSource
-from facemae_jax.data.formats.parquet import ParquetSource, write_parquet
+from facemae_jax.data.formats.parquet import ParquetSource
+from facemae_jax.data.formats.parquet_writer import write_parquet
 from facemae_jax.data.formats.source import open_source
 from facemae_jax.data.images import BadImage, encode_jpeg
 from facemae_jax.types import FacemaeError, Record
@@ -259,7 +260,7 @@ def test_names_of_a_set_that_keeps_them_and_many_numbers(tmp_path, monkeypatch):
         ["ada", "bo", "李"][r.label] for r in records
     )
     (tmp_path / "x").mkdir()
-    monkeypatch.setattr("facemae_jax.data.formats.parquet.MANY", 11)
+    monkeypatch.setattr("facemae_jax.data.formats.parquet_writer.MANY", 11)
     faces, records = made_set(tmp_path / "x", 20)
     source = open_source(write_parquet(faces, tmp_path / "numbered"))
     assert sorted(int(who) for _, who, _ in told(source)) == sorted(record.label for record in records)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facemae_jax.data.face_set import FaceSetWriter, open_face_set
-from facemae_jax.data.formats.parquet import write_parquet
+from facemae_jax.data.formats.parquet_writer import write_parquet
 from facemae_jax.data.formats.source import open_source
 from facemae_jax.data.images import encode_jpeg
 from facemae_jax.types import Record

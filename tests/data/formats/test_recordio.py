@@ -7,8 +7,9 @@ import pytest
 
 from facemae_jax.data.face_import import Wanted, import_source
 from facemae_jax.data.face_set import FaceSetWriter, open_face_set
-from facemae_jax.data.formats import recordio
-from facemae_jax.data.formats.recordio import RecordIOSource, recordio_file, write_recordio
+from facemae_jax.data.formats import recordio_writer
+from facemae_jax.data.formats.recordio import RecordIOSource, recordio_file
+from facemae_jax.data.formats.recordio_writer import write_recordio
 from facemae_jax.data.formats.source import open_source
 from facemae_jax.data.images import BadImage, encode_jpeg, encode_png
 from facemae_jax.types import FacemaeError, Record
@@ -269,13 +270,13 @@ def test_a_thousand_images_there_and_back(tmp_path):
 
 def test_too_many_records_for_the_header(tmp_path, monkeypatch):
     faces, records = made_set(tmp_path, 20, 3)
-    monkeypatch.setattr(recordio, "EXACT", 23)
+    monkeypatch.setattr(recordio_writer, "EXACT", 23)
     found, people = read_as_peers_do(write_recordio(faces, tmp_path / "out"))
     assert len(found) == 20 and people == []
     assert list(RecordIOSource(tmp_path / "out").keys) == sorted(record.key for record in records)
-    monkeypatch.setattr(recordio, "EXACT", 24)
+    monkeypatch.setattr(recordio_writer, "EXACT", 24)
     assert len(read_as_peers_do(write_recordio(faces, tmp_path / "just"))[1]) == 3
-    monkeypatch.setattr(recordio, "EXACT", 1)
+    monkeypatch.setattr(recordio_writer, "EXACT", 1)
     with pytest.raises(FacemaeError, match="labels from 0 to 1 only, and this set has 2"):
         write_recordio(faces, tmp_path / "never")
 
