@@ -7,8 +7,8 @@ In one run, each import right after its measure, the whole round several times:
 - Images that are encoded anew, beside the machine's **ceiling**: the same encoded images in memory, decoded (JPEG by simplejpeg, PNG by
   Pillow), resized by Pillow where the import does, and encoded by simplejpeg, in as many threads as there are cores, nothing read or written.
 
-An import is all from opening the source to the finished face set; not in it: starting Python, and the checksum of the source that a chain
-takes to name its stage, which is told by itself. Files come from the page cache. Images are rendered people, and repeat.
+An import is all from opening the source to the finished face set, the start of its helping processes among it; not in it: starting Python, and
+the checksum of the source that a chain takes to name its stage, which is told by itself. Files come from the page cache. Images are rendered people, and repeat.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from facemae_jax.data.face_set import open_face_set
 from facemae_jax.data.formats.names import check_names
 from facemae_jax.data.formats.source import open_source
 from facemae_jax.data.images import encode_jpeg, encode_png
+from facemae_jax.data.import_crew import dismiss
 from facemae_jax.data.synthetic import people
 
 SIZE, LARGE = 112, 250  # pixels per side of what passes through, and of what is resized
@@ -84,6 +85,7 @@ def measure(folder: Path, images: int, repeats: int, threads: int, cases: Sequen
         for row in rows:
             for work, rates in ((row.case.measure, row.measure), (row.case.imported, row.imported)):
                 out = folder / f"out-{turn}"
+                dismiss()  # processes that wait for another import, as a command of its own finds none
                 start = time.perf_counter()
                 count = work(out)
                 rates.append(count / (time.perf_counter() - start))
