@@ -8,7 +8,8 @@ In one run, each import right after its measure, the whole round several times:
   Pillow), resized by Pillow where the import does, and encoded by simplejpeg, in as many threads as there are cores, nothing read or written.
 
 An import is all from opening the source to the finished face set, the start of its helping processes among it; not in it: starting Python, and
-the checksum of the source that a chain takes to name its stage, which is told by itself. Files come from the page cache. Images are rendered people, and repeat.
+the checksum of the source that a chain takes to name its stage, which is told by itself. Files come from the page cache. Images are rendered
+people, and repeat.
 """
 
 from __future__ import annotations
