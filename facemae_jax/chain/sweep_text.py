@@ -38,5 +38,6 @@ def markdown(groups: Sequence[Mapping[str, Any]], title: str, notes: Sequence[st
 LEGEND = (
     "All in %, D_sys from 0 to 1. “any”: the grid does not touch this variant.",
     "worst: people found first, own source left out, by the strongest attacker with single images (plain search, aware, inversion) over all judges.",
-    "gap: utility less what the best distortion reaches at that leakage or less, on straight lines between distortions; – outside their range.",
+    "gap: utility less what the best distortion reaches at that leakage or less, on straight lines between distortions; whoever leaks "
+    "less than all of them is held against the least leaking one; – where all of them leak less.",
 )
