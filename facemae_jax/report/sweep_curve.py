@@ -108,9 +108,9 @@ def equal_leakage(groups: Sequence[Group], leakage: str) -> list[str]:
         by = percent(abs(mean), std)
         which = "the best distortion"
         if below := (equal.get("below") or {"mean": 0.0})["mean"]:  # sweeps of earlier versions do not have it
-            which = "less than of every distortion, the least leaking distortion"
+            which = "less than with any distortion, the least leaking distortion"
             if below < 1:
-                which = "in some seeds less than of every distortion, the best or else the least leaking distortion"
+                which = "in some seeds less than with any distortion, the best or else the least leaking distortion"
         part = f", in the {equal['gap']['n']} of {group['n']} seeds that lie in their range" if equal["gap"]["n"] < group["n"] else ""  # fmt: skip
         said.append(
             f"{at}, {which} reaches {percent(equal['best']['mean'], equal['best']['std'])} % utility and the reconstruction "

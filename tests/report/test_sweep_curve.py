@@ -58,10 +58,10 @@ def test_equal_leakage_is_told_setting_by_setting():
     assert "all leak less" in outside
     (lower,) = sweep_curve.equal_leakage([group("reconstruction", {}, 0.8, 0.05, best=0.7, below=1.0)], SAME)
     assert (
-        "(5.0 ± 1.0 % found), less than of every distortion, the least leaking distortion reaches 70.0 ± 1.0 %" in lower
+        "(5.0 ± 1.0 % found), less than with any distortion, the least leaking distortion reaches 70.0 ± 1.0 %" in lower
     )
     (some,) = sweep_curve.equal_leakage([group("reconstruction", {}, 0.8, 0.05, best=0.7, below=0.5)], SAME)
-    assert "in some seeds less than of every distortion, the best or else the least leaking" in some
+    assert "in some seeds less than with any distortion, the best or else the least leaking" in some
     fewer, *_ = sweep_curve.equal_leakage([group("reconstruction", {}, 0.8, 0.2, best=0.7, n=3)], SAME)
     assert "the only setting" in fewer and "in the 2 of 3 seeds that lie in their range" in fewer
     _, single = sweep_curve.equal_leakage([group("reconstruction", {}, 0.8, 0.2, best=0.7, std=None)], SAME)
