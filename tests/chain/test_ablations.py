@@ -12,7 +12,7 @@ SETTINGS = {
     "mask_ratio": 5, "losses": 4, "relation": 2, "group_size": 4, "composition": 2, "model_size": 3, "unlink_weight": 5, "teacher": 3,
     "trade_off": 3, "people": 4,
 }  # fmt: skip
-MAES = SETTINGS | {"composition": 1, "trade_off": 2, "people": 1}
+MAES = SETTINGS | {"composition": 1, "people": 1}
 
 
 def test_all_studies_are_known():
