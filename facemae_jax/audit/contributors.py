@@ -30,9 +30,18 @@ class Right(NamedTuple):
     used_QR: np.ndarray  # bool: which of ``identity_QR`` it was made from
 
 
-def none_but_own(queries: int) -> Contributors:
-    """Nobody else."""
-    return Contributors(np.zeros((queries, 0), np.int64), np.zeros((queries, 0), np.int64))
+def everybody(
+    sources_Q: np.ndarray, labels_G: np.ndarray, others: Contributors | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """``images_QP`` and ``people_QP``: the P images behind each query and whom they show, its own first; −1 = not in the gallery."""
+    images_Q1 = np.asarray(sources_Q, np.int64)[:, None]
+    people_Q1 = np.asarray(labels_G)[images_Q1]
+    if others is None:
+        return images_Q1, people_Q1
+    return (
+        np.concatenate([images_Q1, others.images_QC], axis=1),
+        np.concatenate([people_Q1, others.people_QC], axis=1),
+    )
 
 
 def right_answers(sources_Q: np.ndarray, labels_G: np.ndarray, others: Contributors | None = None) -> Right:
@@ -43,10 +52,8 @@ def right_answers(sources_Q: np.ndarray, labels_G: np.ndarray, others: Contribut
         labels_G: identity of each original.
         others: who else is behind the queries; None = nobody.
     """
-    sources_Q, labels_G = np.asarray(sources_Q, np.int64), np.asarray(labels_G)
-    others = others or none_but_own(len(sources_Q))
-    images_QR = np.concatenate([sources_Q[:, None], others.images_QC], axis=1)
-    people_QP = np.concatenate([labels_G[sources_Q][:, None], others.people_QC], axis=1)
+    images_QR, people_QP = everybody(sources_Q, labels_G, others)
+    labels_G = np.asarray(labels_G)
     identity_QR = np.concatenate([images_of(people_Q, labels_G) for people_Q in people_QP.T], axis=1)
     used_QR = np.zeros(identity_QR.shape, bool)
     for image_Q in images_QR.T:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from facemae_jax.audit.contributors import Contributors, images_of, none_but_own, ranks_without
+from facemae_jax.audit.contributors import Contributors, everybody, images_of, ranks_without
 from facemae_jax.audit.rank_figures import rank_figures
 from facemae_jax.metrics.bootstrap import DRAWS, mean_intervals
 from facemae_jax.metrics.retrieval import best_ranks
@@ -83,9 +83,8 @@ def fusion_attack(
         raise FacemaeError(
             "Two protected images of a fusion attack come from one original: give one release at a time."
         )
-    labels_Q, others = labels_G[sources_Q], others or none_but_own(len(sources_Q))
-    images_QP = np.concatenate([sources_Q[:, None], others.images_QC], axis=1)
-    people_QP = np.concatenate([labels_Q[:, None], others.people_QC], axis=1)
+    images_QP, people_QP = everybody(sources_Q, labels_G, others)
+    labels_Q = people_QP[:, 0]
     people_K, images_K = np.unique(labels_Q, return_counts=True)
     originals_K = np.bincount(np.searchsorted(people_K, labels_G[np.isin(labels_G, people_K)]))
     reach_K = np.minimum(images_K, originals_K - 1)  # the largest n that leaves another original to be found

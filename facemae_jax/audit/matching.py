@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from facemae_jax.audit.contributors import Contributors, none_but_own
+from facemae_jax.audit.contributors import Contributors, everybody
 from facemae_jax.metrics.bootstrap import DRAWS
 from facemae_jax.metrics.roc_intervals import roc_intervals
 from facemae_jax.metrics.verification import area, equal_error_rate, roc, tar_at_far, thin
@@ -82,11 +82,9 @@ def matching(
     """
     labels_G = np.asarray(labels_G)
     labels_Q = labels_G[sources_Q]
-    others = others or none_but_own(len(sources_Q))
-    images_QR = np.concatenate([np.asarray(sources_Q)[:, None], others.images_QC], axis=1)
-    of_n, which_n = np.nonzero(images_QR >= 0)
-    mated_n = np.einsum("ne,ne->n", queries_QE[of_n], gallery_GE[images_QR[of_n, which_n]])
-    people_QP = np.concatenate([labels_Q[:, None], others.people_QC], axis=1)
+    images_QP, people_QP = everybody(sources_Q, labels_G, others)
+    of_n, which_n = np.nonzero(images_QP >= 0)
+    mated_n = np.einsum("ne,ne->n", queries_QE[of_n], gallery_GE[images_QP[of_n, which_n]])
     others_n, query_n = non_mated_scores(queries_QE, gallery_GE, people_QP=people_QP, labels_G=labels_G, seed=seed)
     curve = roc(
         np.concatenate([mated_n, others_n]),

@@ -31,9 +31,7 @@ class Plan(NamedTuple):
     keys: Sequence[str] | Mapping[int, str]  # of the painted images, by position in ``faces``
     labels_K: np.ndarray  # label in ``faces`` → label in the painted set
     seeds_n2: np.ndarray  # of the masks, by position in ``faces``
-    contributors_nM: (
-        np.ndarray
-    )  # positions in ``faces`` of the images that make each face, its own first; by position in ``faces``
+    contributors_nM: np.ndarray  # positions of the images that make each face, its own first; by position in ``faces``
 
 
 class Form(NamedTuple):

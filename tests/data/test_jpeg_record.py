@@ -1,26 +1,13 @@
-import io
-
 import numpy as np
 import pytest
 import simplejpeg
+from image_help import save, smooth
 from PIL import Image
 
 from facemae_jax.data.images import BadImage, decode, decode_record, encode_jpeg
 from facemae_jax.data.jpeg_record import as_jpeg
 
 LARGE = 10**9
-
-
-def smooth(height: int = 16, width: int = 16) -> np.ndarray:
-    """A gradient that JPEG keeps well, different in every corner."""
-    y, x = np.mgrid[0:height, 0:width]
-    return np.stack([255 * x / width, 255 * y / height, 128 + 0 * x], -1).astype(np.uint8)
-
-
-def save(image: Image.Image, kind: str, **options) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def exif(orientation: int) -> Image.Exif:
