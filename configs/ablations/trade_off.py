@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from configs.ablations.base import DEFAULT, config_of
 
 GRID = "seed=0,1,2;mae.irm_weight+mae.mask_ratio+reconstruct.people=(0,0.75,1),(2,0.75,1),(2,0.5,2)"
-DISTORTIONS = ("mask", "blur@4", "blur@8", "blur@12", "pixelate@7", "pixelate@14", "pixelate@28")
+DISTORTIONS = tuple("mask@0.5 mask mask@0.875 blur@4 blur@8 blur@12 pixelate@7 pixelate@14 pixelate@28".split())
 
 
 def get_config(base: str = DEFAULT) -> ConfigDict:
