@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facemae_jax.data.synthetic import people, person, render
+from facemae_jax.data.synthetic import people, render
+from facemae_jax.data.synthetic_person import person
 
 SIZE = 32
 
