@@ -12,8 +12,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from facemae_jax.models.onnx_ops import OPERATORS, Value, first
+from facemae_jax.models.onnx_ops import OPERATORS
 from facemae_jax.models.onnx_read import Graph, read_graph
+from facemae_jax.models.onnx_value import Value, first
 from facemae_jax.types import FacemaeError
 
 PROBE = 112  # pixels, where the file leaves the size of its input open

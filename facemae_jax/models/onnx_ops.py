@@ -6,124 +6,16 @@ operator that names axes gets the published channels-first form first. Source: t
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from facemae_jax.models.onnx_value import Attributes, Operator, Value, first
+from facemae_jax.models.onnx_windows import convolution, global_average_pool, pool
 from facemae_jax.types import FacemaeError
-
-
-class Value(NamedTuple):
-    """A tensor on its way; with ``last`` its channels were moved from axis 1 to the end."""
-
-    array: Any
-    last: bool = False
-
-
-Attributes = dict[str, Any]
-Operator = Callable[[list[Value], Attributes], Value]
-
-
-def first(value: Value) -> jax.Array:
-    """The tensor as the file means it: channels at axis 1."""
-    return jnp.moveaxis(value.array, -1, 1) if value.last else value.array
-
-
-def channels_last(value: Value) -> jax.Array:
-    """The tensor with its channels at the end."""
-    return value.array if value.last else jnp.moveaxis(jnp.asarray(value.array), 1, -1)
-
-
-def _paddings(
-    given: Attributes, sizes: list[int], kernel: list[int], strides: list[int], dilations: list[int]
-) -> list[tuple[int, int]]:
-    automatic = given.get("auto_pad", "NOTSET")
-    if automatic in ("NOTSET", ""):
-        pads = given.get("pads", [0] * (2 * len(kernel)))
-        return list(zip(pads[: len(kernel)], pads[len(kernel) :], strict=True))
-    if automatic == "VALID":
-        return [(0, 0)] * len(kernel)
-    result = []
-    for size, k, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True):
-        total = max((-(-size // stride) - 1) * stride + (k - 1) * dilation + 1 - size, 0)
-        small = total // 2
-        result.append((small, total - small) if automatic == "SAME_UPPER" else (total - small, small))
-    return result
-
-
-def convolution(inputs: list[Value], given: Attributes) -> Value:
-    """Conv with groups, strides, dilations and paddings, over two spatial axes."""
-    x, kernel_OIHW = channels_last(inputs[0]), inputs[1].array
-    outputs, _, rows, columns = kernel_OIHW.shape
-    groups, strides = given.get("group", 1), list(given.get("strides", [1, 1]))
-    dilations = list(given.get("dilations", [1, 1]))
-    pads = _paddings(given, list(x.shape[1:3]), [rows, columns], strides, dilations)
-    if (rows, columns) == (1, 1) and groups == 1 and not any(map(any, pads)):
-        y = x[:, :: strides[0], :: strides[1]] @ kernel_OIHW[:, :, 0, 0].T  # a plain matrix product
-    elif groups == x.shape[-1] == outputs:
-        taps_HWC = jnp.moveaxis(jnp.asarray(kernel_OIHW)[:, 0], 0, -1)
-        y = _depthwise(x, taps_HWC, tuple(strides), tuple(dilations), tuple(pads))
-    else:
-        y = jax.lax.conv_general_dilated(
-            x, jnp.transpose(jnp.asarray(kernel_OIHW), (2, 3, 1, 0)), strides, pads, rhs_dilation=dilations,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups,
-        )  # fmt: skip
-    if len(inputs) > 2:
-        y = y + inputs[2].array.reshape(1, 1, 1, outputs)
-    return Value(y, True)
-
-
-Pads = tuple[tuple[int, int], ...]
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _depthwise(x_BHWC: jax.Array, taps_HWC: jax.Array, strides: tuple, dilations: tuple, pads: Pads) -> jax.Array:
-    """One filter per channel, as a sum over its taps: on CPUs several times faster than XLA's grouped convolution."""
-    padded = jnp.pad(x_BHWC, ((0, 0), *pads, (0, 0)))
-    windows = _windows(padded.shape, taps_HWC.shape, strides, dilations)
-    parts = [padded[window] * taps_HWC[row, column][None, None, None] for row, column, window in windows]
-    return functools.reduce(jnp.add, parts)
-
-
-def _windows(shape: tuple, taps: tuple, strides: tuple, dilations: tuple) -> list[tuple[int, int, tuple]]:
-    """(row, column, where in the padded image that tap reads) of every tap."""
-    counts = [(shape[axis + 1] - (taps[axis] - 1) * dilations[axis] - 1) // strides[axis] + 1 for axis in (0, 1)]
-    result = []
-    for row in range(taps[0]):
-        for column in range(taps[1]):
-            starts = (row * dilations[0], column * dilations[1])
-            cuts = [slice(a, a + (n - 1) * s + 1, s) for a, n, s in zip(starts, counts, strides, strict=True)]
-            result.append((row, column, (slice(None), *cuts, slice(None))))
-    return result
-
-
-def _depthwise_forward(x_BHWC, taps_HWC, strides, dilations, pads):
-    return _depthwise(x_BHWC, taps_HWC, strides, dilations, pads), (x_BHWC, taps_HWC)
-
-
-def _depthwise_backward(strides, dilations, pads, kept, g_BHWC):
-    """The gradient of the image is again such a sum, of the spread-out gradient with the filter turned round."""
-    x_BHWC, taps_HWC = kept
-    padded = jnp.pad(x_BHWC, ((0, 0), *pads, (0, 0)))
-    spread = [(0, 0, 0)]
-    for axis in (0, 1):
-        reach = (taps_HWC.shape[axis] - 1) * dilations[axis]
-        covered = (g_BHWC.shape[axis + 1] - 1) * strides[axis] + 1 + reach
-        rest = padded.shape[axis + 1] - covered  # columns that no window reached
-        low, high = pads[axis]
-        spread.append((reach - low, reach - high + rest, strides[axis] - 1))
-    wide = jax.lax.pad(g_BHWC, jnp.zeros((), g_BHWC.dtype), [*spread, (0, 0, 0)])
-    gx_BHWC = _depthwise(wide, taps_HWC[::-1, ::-1], (1, 1), dilations, ((0, 0), (0, 0)))
-    windows = _windows(padded.shape, taps_HWC.shape, strides, dilations)
-    gt = jnp.stack([jnp.sum(padded[window] * g_BHWC, axis=(0, 1, 2)) for _, _, window in windows])
-    return gx_BHWC, gt.reshape(taps_HWC.shape)
-
-
-_depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
 def _along_channels(value: Value, vector: Any) -> jax.Array:
@@ -246,43 +138,12 @@ def concat(inputs: list[Value], given: Attributes) -> Value:
     return Value(jnp.concatenate([first(value) for value in inputs], axis=given["axis"]))
 
 
-def global_average_pool(inputs: list[Value], given: Attributes) -> Value:
-    """Mean over rows and columns, both kept with length 1."""
-    return Value(jnp.mean(channels_last(inputs[0]), axis=(1, 2), keepdims=True), True)
-
-
-def _pool(name: str) -> Operator:
-    def apply(inputs: list[Value], given: Attributes) -> Value:
-        x, kernel = channels_last(inputs[0]), list(given["kernel_shape"])
-        strides, dilations = list(given.get("strides", [1, 1])), list(given.get("dilations", [1, 1]))
-        if given.get("ceil_mode"):
-            raise FacemaeError(f"{name} with ceil_mode=1 is not supported: export the model with ceil_mode=0.")
-        pads = [(0, 0), *_paddings(given, list(x.shape[1:3]), kernel, strides, dilations), (0, 0)]
-        window, steps, apart = (1, *kernel, 1), (1, *strides, 1), (1, *dilations, 1)
-
-        def reduce(array: Any, start: float, operation: Any) -> Any:
-            return jax.lax.reduce_window(array, start, operation, window, steps, pads, window_dilation=apart)
-
-        if name == "MaxPool" and max(dilations) > 1:  # reduce_window has no gradient there
-            padded = jnp.pad(x, pads, constant_values=-jnp.inf)
-            windows = _windows(padded.shape, tuple(kernel), tuple(strides), tuple(dilations))
-            return Value(functools.reduce(jnp.maximum, [padded[window] for _, _, window in windows]), True)
-        if name == "MaxPool":
-            return Value(reduce(x, -jnp.inf, jax.lax.max), True)
-        counted = jnp.full_like(x[:1, :, :, :1], 1.0)
-        if given.get("count_include_pad"):
-            return Value(reduce(x, 0.0, jax.lax.add) / float(np.prod(kernel)), True)
-        return Value(reduce(x, 0.0, jax.lax.add) / reduce(counted, 0.0, jax.lax.add), True)
-
-    return apply
-
-
 OPERATORS: dict[str, Operator] = {
     "Add": _elementwise(jnp.add),
     "Sub": _elementwise(jnp.subtract),
     "Mul": _elementwise(jnp.multiply),
     "Div": _elementwise(jnp.divide),
-    "AveragePool": _pool("AveragePool"),
+    "AveragePool": pool("AveragePool"),
     "BatchNormalization": batch_normalization,
     "Concat": concat,
     "Conv": convolution,
@@ -294,7 +155,7 @@ OPERATORS: dict[str, Operator] = {
     "Identity": _unary(lambda x: x),
     "LayerNormalization": layer_normalization,
     "MatMul": matmul,
-    "MaxPool": _pool("MaxPool"),
+    "MaxPool": pool("MaxPool"),
     "PRelu": prelu,
     "Relu": _unary(jax.nn.relu),
     "Reshape": reshape,

@@ -1,4 +1,3 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import onnxruntime
@@ -6,8 +5,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from facemae_jax.models.onnx_graph import run_graph
-from facemae_jax.models.onnx_ops import OPERATORS, Value, convolution
+from facemae_jax.models.onnx_ops import OPERATORS
 from facemae_jax.models.onnx_read import read_graph
+from facemae_jax.models.onnx_value import Value
 from facemae_jax.types import FacemaeError
 
 IMAGE = "x"  # N×3×8×8
@@ -252,35 +252,3 @@ def test_slope_vector_that_fits_only_the_channels_is_of_channels(tmp_path):
 def test_a_batch_fixed_at_export_is_set_free(shape, expected):
     data = Value(jnp.zeros((4, 3, 8, 8)))
     assert OPERATORS["Reshape"]([data, Value(np.array(shape))], {}).array.shape == expected
-
-
-DEPTHWISE = [
-    # kernel, pads (top, left, bottom, right), strides, dilations
-    ((3, 3), (1, 1, 1, 1), (1, 1), (1, 1)),
-    ((3, 3), (1, 1, 1, 1), (2, 2), (1, 1)),  # the last row and column are read by no window
-    ((2, 3), (0, 2, 1, 0), (3, 2), (2, 1)),
-    ((1, 2), (3, 0, 2, 4), (2, 3), (1, 3)),  # pads reach further than the filter
-    ((7, 9), (0, 0, 0, 0), (1, 1), (1, 1)),  # one window
-    ((1, 1), (0, 0, 0, 0), (4, 4), (1, 1)),
-]
-
-
-@pytest.mark.parametrize(("kernel", "pads", "strides", "dilations"), DEPTHWISE, ids=str)
-def test_depthwise_gradient_is_that_of_a_plain_convolution(kernel, pads, strides, dilations):
-    x, taps = jnp.asarray(array(2, 4, 7, 9)), jnp.asarray(array(4, 1, *kernel, seed=1))
-    given = dict(group=4, pads=list(pads), strides=list(strides), dilations=list(dilations))
-
-    def ours(x, taps):
-        y = convolution([Value(x), Value(taps)], given)
-        return jnp.moveaxis(y.array, -1, 1)
-
-    def plain(x, taps):
-        padding = [(pads[0], pads[2]), (pads[1], pads[3])]
-        return jax.lax.conv_general_dilated(x, taps, strides, padding, rhs_dilation=dilations, feature_group_count=4)
-
-    def passes(function):
-        value, back = jax.vjp(function, x, taps)
-        return value, *back(jnp.asarray(array(*value.shape, seed=2)))
-
-    for found, expected in zip(jax.jit(lambda: passes(ours))(), jax.jit(lambda: passes(plain))(), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
