@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from facemae_jax import logs
-from facemae_jax.chain import recognizer_weights
+from facemae_jax.chain import mae_weights, recognizer_weights
+from facemae_jax.chain.recognizer_weights import Model
 from facemae_jax.checkpoint import load_model, save_model
-from facemae_jax.models.vit import SIZES
-from facemae_jax.models.weights.mae_adapt import DecoderSize, adapt
-from facemae_jax.models.weights.mae_place import published_mae, read_arrays, write_hf
-from facemae_jax.train.mae_task import MaeLoss
 from facemae_jax.types import FacemaeError, Tree
 
 IMPORT, EXPORT = "import-weights", "export-weights"
@@ -28,7 +25,6 @@ FLAGS = {
     IMPORT: ("out", "image-size", "patch", "decoder", "heads", "norm-pix", "network", "faces"),
     EXPORT: ("to", "out"),
 }
-IMAGE_SIZE, DECODER = "112", "256,4,8"  # the defaults of configs/base.py
 
 HELP = {
     IMPORT: """\
@@ -69,26 +65,11 @@ export-weights: {summary}
 }
 
 
-class Given(NamedTuple):
-    """What a reader may look at: the path as named, and flags."""
-
-    path: Path
-    options: Mapping[str, str]
-
-
-class Found(NamedTuple):
-    """What a reader found: a model of ours, and what its user should know."""
-
-    variables: Tree
-    description: dict[str, Any]
-    told: tuple[str, ...]
-
-
 class Reader(NamedTuple):
     """A kind of weights that come in. ``read`` gives None for weights of another kind."""
 
     summary: str
-    read: Callable[[Given], Found | None]
+    read: Callable[[Path, Mapping[str, str]], Model | None]
 
 
 class Writer(NamedTuple):
@@ -99,97 +80,25 @@ class Writer(NamedTuple):
     write: Callable[[Tree, dict[str, Any], Path], None]
 
 
-def read_mae(given: Given) -> Found | None:
-    """A masked autoencoder, fitted to our images."""
-    options = given.options
-    if given.path.suffix == ".onnx":
-        return None
-    arrays, file = read_arrays(given.path)
-    said = options.get("norm-pix", "")
-    if said not in ("", "yes", "no"):
-        raise FacemaeError(f"--norm-pix={said}: choose yes or no.")
-    encoder, decoder = _numbers(options, "heads", "0,0", 2)
-    published = published_mae(arrays, file, norm_pix=said == "yes" if said else None, heads=(encoder, decoder))
-    if published is None:
-        return None
-    (image_size,), (patch,) = _numbers(options, "image-size", IMAGE_SIZE, 1), _numbers(options, "patch", "0", 1)
-    made = adapt(
-        published, image_size=image_size, patch=patch, decoder=DecoderSize(*_numbers(options, "decoder", DECODER, 3))
-    )
-    c, theirs = made.config, published.config
-    # Of the losses that trained it only this is known; publish tells them on its card.
-    loss = MaeLoss(pixel_weight=1.0, norm_pix=published.norm_pix)
-    description = c.to_dict() | loss._asdict() | dict(
-        kind="mae", mask_ratio=1.0 - theirs.visible / theirs.patches, seed=0, shift_share=0.0, teacher="",
-        taken_from=file.name, untrained="" if published.whole else "decoder",
-    )  # fmt: skip
-    return Found(
-        {"params": made.params}, description, tuple(_told_mae(given, c, theirs, published.whole, published.norm_pix))
-    )
-
-
-def _told_mae(given: Given, c: Any, theirs: Any, whole: bool, norm_pix: bool) -> list[str]:
-    resized = "" if c.patch == theirs.patch else ", patch kernels resized"
-    grid = "the same grid" if c.side == theirs.side else f"grid {theirs.side}×{theirs.side} → {c.side}×{c.side}"
-    told = [
-        f"MAE: encoder {c.depth} × {c.width}, decoder {c.decoder_depth} × {c.decoder_width}; {theirs.image_size}/{theirs.patch} → "
-        f"{c.image_size}/{c.patch} ({grid}{resized})"
-    ]
-    if not whole:
-        told.append("the file has no decoder: this one is untrained, the MAE paints nothing before it is trained.")
-    if norm_pix:
-        told.append(
-            "its decoder paints normalised patches (norm_pix_loss): train it on; its paintings cannot be published."
-        )
-    named = next((name for name, size in SIZES.items() if size == (c.width, c.depth, c.heads)), "custom")
-    fields = dict(
-        image_size=("data", c.image_size), size=("mae", named), patch=("mae", c.patch), decoder_width=("mae", c.decoder_width),
-        decoder_depth=("mae", c.decoder_depth), decoder_heads=("mae", c.decoder_heads),
-    )  # fmt: skip
-    if named == "custom":
-        fields |= dict(width=("mae", c.width), depth=("mae", c.depth), heads=("mae", c.heads))
-    out = given.options["out"]
-    flags = " ".join(f"--config.{section}.{name}={value}" for name, (section, value) in fields.items())
-    told.append(f"begin a training from it: {flags} --config.mae.optim.init_from={out}")
-    if whole and not norm_pix:
-        told.append(f"or paint with it as it is: --config.mae.source=checkpoint:{out} instead of init_from")
-    return told
-
-
-def write_mae_hf(variables: Tree, description: dict[str, Any], out: Path) -> None:
-    """ViTMAE."""
-    write_hf(out, variables["params"], description)
-
-
-def read_arcface_torch(given: Given) -> Found | None:
-    """An IResNet under arcface_torch's names."""
-    model = recognizer_weights.read_arcface_torch(given.path, given.options)
-    return model and Found(*model)
-
-
-def read_onnx_recognizer(given: Given) -> Found | None:
-    """A recognizer in ONNX form."""
-    model = recognizer_weights.read_onnx_recognizer(given.path, given.options)
-    return model and Found(*model)
-
-
 READERS = {
     "mae": Reader(
         "masked autoencoders: mae_pretrain_vit_*.pth, mae_visualize_vit_*.pth; a folder of Hugging Face's ViTMAE",
-        read_mae,
+        mae_weights.read_mae,
     ),
     "arcface_torch": Reader(
         "recognizers: IResNet-18/34/50/100 of arcface_torch (backbone.pth, or safetensors with its names)",
-        read_arcface_torch,
+        recognizer_weights.read_arcface_torch,
     ),
     "onnx": Reader(
         "recognizers: InsightFace's IResNets (w600k_r50.onnx, glintr100.onnx …) and MobileFaceNets, trainable",
-        read_onnx_recognizer,
+        recognizer_weights.read_onnx_recognizer,
     ),
 }
 WRITERS = {
     "hf": Writer(
-        "of an MAE: a folder that transformers' ViTMAEForPreTraining.from_pretrained loads", "mae", write_mae_hf
+        "of an MAE: a folder that transformers' ViTMAEForPreTraining.from_pretrained loads",
+        "mae",
+        mae_weights.write_mae_hf,
     ),
     "onnx": Writer(
         "of a recognizer: RGB N×3×S×S, −1…1 (input_mean = input_std = 127.5) → embeddings, not normalised",
@@ -236,10 +145,11 @@ def _import(path: Path, options: Mapping[str, str]) -> None:
     if out.exists():
         raise FacemaeError(f"--out={out} is there already: name another directory, or remove it.")
     for kind, reader in READERS.items():
-        found = reader.read(Given(path, options))
+        found = reader.read(path, options)
         if found is not None:
-            save_model(out, found.variables, found.description)
-            for line in found.told:
+            variables, description, told = found
+            save_model(out, variables, description)
+            for line in told:
                 logs.say(f"{IMPORT}: {line}")
             logs.say(f"{IMPORT}: {out} ({kind})")
             return
@@ -260,15 +170,3 @@ def _export(model: Path, options: Mapping[str, str]) -> None:
     out = Path(options["out"]).expanduser()
     WRITERS[form].write(variables, description, out)
     logs.say(f"{EXPORT}: {out} ({form})")
-
-
-def _numbers(options: Mapping[str, str], flag: str, default: str, count: int) -> tuple[int, ...]:
-    text = options.get(flag, default)
-    try:
-        found = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        found = ()
-    if len(found) != count or min(found) < 0:
-        many = "one whole number" if count == 1 else f"{count} whole numbers with commas between them"
-        raise FacemaeError(f"--{flag}={text}: write {many}, such as {default}.")
-    return found

@@ -8,7 +8,6 @@ shards.
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 from array import array
 from collections import Counter
@@ -20,10 +19,10 @@ import numpy as np
 
 from facemae_jax import logs
 from facemae_jax.data.formats.brace import expand_braces
-from facemae_jax.data.formats.columns import LABELS
 from facemae_jax.data.formats.divisible import DivisibleSource
 from facemae_jax.data.formats.lazy_keys import LazyKeys, Texts, own_or
 from facemae_jax.data.formats.names import ENDINGS, MAX_FILE, identity_of, number_name, why_ignored
+from facemae_jax.data.formats.tar_labels import LABEL_ENDINGS, told_label
 from facemae_jax.data.formats.tar_members import Member, members
 from facemae_jax.data.formats.unpacked import unpacked
 from facemae_jax.data.formats.window import Window
@@ -31,8 +30,6 @@ from facemae_jax.data.images import BadImage
 from facemae_jax.types import FacemaeError
 
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
-LABEL_ENDINGS = ("cls", "json", "txt")
-MAX_LABEL = 1 << 20  # bytes of a label file
 
 
 def tar_files(folder: Path) -> list[Path]:
@@ -162,7 +159,7 @@ class TarSource(DivisibleSource):
         labels: dict[str, Member] = {}
         if any(not why_ignored(f"folder/{member.name}") for member in sample):  # else there is nothing to label
             labels = {ending: member for member in sample if (ending := _ending(member.name)) in LABEL_ENDINGS}
-        told, key = _label(labels, file, path)
+        told, key = told_label(labels, file, path)
         for member in sample:
             if told is None:
                 reason = why_ignored(member.name)
@@ -192,43 +189,6 @@ class _Found:
         self.names, self.own = Texts(), Texts()
         self.file_n, self.start_n, self.size_n, self.whom_n = array("i"), array("q"), array("q"), array("i")
         self.people: dict[str, int] = {}
-
-
-def _label(labels: dict[str, Member], file: BinaryIO, path: Path) -> tuple[str | None, str]:
-    """(whom the images of a sample show, None where no file says it; their key, "" where none is given)."""
-    texts = {}
-    for ending, member in labels.items():
-        if member.size > MAX_LABEL:
-            raise FacemaeError(f"{path}, member {member.name}: a label of {member.size:,} bytes; this is no label.")
-        file.seek(member.start)
-        try:
-            texts[ending] = file.read(member.size).decode()
-            if ending == "json":
-                texts["fields"] = json.loads(texts["json"])
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-            raise FacemaeError(
-                f"{path}, member {member.name}: the label cannot be read ({error}); write it as UTF-8{' JSON' if ending == 'json' else ''}."
-            ) from error
-    fields: Any = texts.get("fields")
-    fields = fields if isinstance(fields, dict) else {}
-    key = fields.get("key", "")
-    key = key if isinstance(key, str) else ""
-    if isinstance(fields.get("identity"), str):
-        return fields["identity"], key
-    if "cls" in texts:
-        return texts["cls"].strip(), key
-    if "/" in next((member.name for member in labels.values()), "/"):
-        return None, ""  # beside images in folders a text says something else
-    if "json" in texts:
-        name = next((name for name in LABELS if isinstance(fields.get(name), str | int)), "")
-        if name:
-            return str(fields[name]).strip(), key
-        if "txt" not in texts:
-            member = labels["json"]
-            raise FacemaeError(
-                f"{path}, member {member.name}: it has no field that says whom the image shows; call it {LABELS[0]}."
-            )
-    return (texts["txt"].strip(), key) if "txt" in texts else (None, "")
 
 
 def _safe(name: str, path: Path) -> str:
