@@ -202,8 +202,9 @@ def test_progress_counts_what_workers_do(tmp_path, ready, monkeypatch):
 
 
 CODE = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what is started in the background of a script ignores it
 sys.path.insert(0, sys.argv[2])
 from import_help import Odd
 from facemae_jax.data import face_import
