@@ -53,7 +53,7 @@ def trade_offs(verify: dict[str, Any] | None, judge: dict[str, Any]) -> list[Dra
 
 
 def trade_off_series(verify: dict[str, Any] | None, judge: dict[str, Any], question: str) -> list[Series]:
-    """Variants with both figures, strengths of a kind in order; trained attackers that found more stand beside theirs."""
+    """Variants with both figures, strengths of a kind in order (by leakage where one is unknown); trained attackers that found more beside."""
     utility = results.utility_rows(verify)
     both = [
         name for name in judge["variants"] if name in utility and results.leakage(judge, name, question)[0] is not None
@@ -69,6 +69,8 @@ def trade_off_series(verify: dict[str, Any] | None, judge: dict[str, Any], quest
                 if more and more["rank"]["1"] > (leak or 0.0):
                     point = _point(f"{name}, {attack}", more["rank"]["1"], more["standard_error"]["rank_1"], accuracy)
                     extra.append(Series(f"{name}, {attack} attacker", [point], joined=False))
+        if not all("@" in name for name in names):  # a strength that its name does not tell
+            points.sort(key=lambda point: point.leakage)
         series.append(Series(kind, points, joined=len(points) > 1))
     return series + extra
 

@@ -49,7 +49,8 @@ def series(groups: Sequence[Group], along: str | None, leakage: str) -> list[Ser
     """What one judge's curve shows; groups without both figures are left out.
 
     The reconstruction is joined along the field ``along``, one line per values of the other fields. Strengths of one distortion (``blur@2``,
-    ``blur@4``) are a line of their own, one per setting where the grid touches them.
+    ``blur@4``) are a line of their own, one per setting where the grid touches them; where one is called by its kind alone (``mask``), its
+    strength is not known here and they are joined in order of leakage.
     """
     drawn = [group for group in groups if group["utility"] and group[leakage]]
     strengths: dict[str, set[str]] = {}
@@ -68,7 +69,8 @@ def series(groups: Sequence[Group], along: str | None, leakage: str) -> list[Ser
             label, order = str(setting[line]), float(setting[line])
         elif family:
             name = " ".join([kind, *others])
-            label, order = mark, strong or 0.0
+            named = all("@" in variant for variant in strengths[kind])
+            label, order = mark or kind, strong if named and strong is not None else group[leakage]["mean"]
         else:
             name = group["variant"]
             label, order = ", ".join(str(value) for value in setting.values()) or group["variant"], float(place)

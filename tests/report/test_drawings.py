@@ -32,6 +32,15 @@ def test_strengths_are_joined_and_stronger_attackers_stand_beside():
     assert "reconstruction, inversion attacker" not in series  # it found less
 
 
+def test_a_kind_with_an_unknown_strength_is_joined_by_leakage():
+    renamed = {"blur@2": "mask", "mask": "mask@0.9"}
+    rows = verify()["rows"]
+    found = verify() | {"rows": [row | {"name": renamed.get(row["name"], row["name"])} for row in rows]}
+    judge = JUDGE | {"variants": {renamed.get(name, name): one for name, one in JUDGE["variants"].items()}}
+    series = {one.label: one for one in drawings.trade_off_series(found, judge, "same_identity")}
+    assert [point.label for point in series["mask"].points] == ["mask@0.9", "mask"] and series["mask"].joined
+
+
 def test_trade_offs_are_marked_with_chance_and_ceiling():
     image, identity = drawings.trade_offs(verify(), JUDGE)
     for drawing in (image, identity):

@@ -41,6 +41,12 @@ def test_one_series_per_value_of_the_other_fields_and_none_without_numbers():
     assert sweep_curve.series([group("mask", None, None, 0.1), group("mask", None, 0.1, None)], None, SAME) == []
 
 
+def test_a_family_with_a_member_called_by_its_kind_alone_is_joined_by_leakage():
+    groups = [group(name, {}, 0.8, leak) for name, leak in (("mask@0.5", 0.3), ("mask", 0.11), ("mask@0.875", 0.04))]
+    (found,) = sweep_curve.series(groups, None, SAME)
+    assert [p.label for p in found.points] == ["@0.875", "mask", "@0.5"] and found.joined
+
+
 @pytest.mark.parametrize("std", [None, 0.02])
 def test_one_seed_has_no_bars(std):
     (one,) = sweep_curve.series([group("mask", None, 0.7, 0.1, std=std)], None, SAME)
